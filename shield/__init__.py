@@ -70,6 +70,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
     purge_request   PURGE on the listeners for clients
+    distrust    what was stored from an origin that turns out to be corrupt is removed
     purge_orders    orders to purge, carried out once each, with receipts and a log
     purge_forecast  what an order would purge, and what fetching it again would ask of the origins
     purge       removing entries on demand, making them stale, and taking objects down

@@ -56,6 +56,7 @@ from shield.build.usage import keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
+from shield.distrust import Distrust
 from shield.drill.drills import Drills
 from shield.drill.history import DrillHistory
 from shield.edge.asgi import Application
@@ -196,6 +197,8 @@ def build(
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
     purge.carry_out = purge_orders.carry_out_again
+    distrust = Distrust(purge_orders, clock=clock)
+    origins.conductor.doubted = distrust.doubt
     purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
@@ -322,6 +325,7 @@ def build(
         purge,
         purge_orders,
         CallbackService("PURGE requests", closing=purge_requests.close),
+        CallbackService("doubtful entries", closing=distrust.close),
         secrets,
         keys,
         CallbackService("the pools of origins", opening=origins.open, ticking=origins.tick, closing=origins.close),

@@ -202,9 +202,12 @@ class Purge:
         """Remove all keys with this prefix, in any of these spellings: see `mark`. Raises StoreError."""
         await self.mark(MarkKind.PREFIX, prefix)
 
-    async def mark(self, kind: MarkKind, texts: Sequence[bytes] = (b"",), *, soft: bool = False) -> int:
-        """Remove all entries with these tags, prefixes or patterns, or all there are, or (`soft`) make them stale;
-        returns the sequence of the purge. The cost doesn't depend on their number.
+    async def mark(
+        self, kind: MarkKind, texts: Sequence[bytes] = (b"",), *, soft: bool = False, after: float = 0.0
+    ) -> int:
+        """Remove all entries with these tags, prefixes or patterns, or all there are, or with bytes of these origins
+        stored at `after` or later, or (`soft`) make them stale; returns the sequence of the purge. The cost doesn't
+        depend on their number.
 
         When this returns it is durable, if there is any place for that, and no worker serves any of them; a fill that
         was under way isn't stored. Raises TooManyGlobsError and StoreError: then nothing is removed.
@@ -216,7 +219,7 @@ class Purge:
             self._changes.add_prefixes(texts, now, now + lag)
         elif kind is MarkKind.ALL:
             self._changes.add_all(now, now + lag)
-        add = partial(self.log.add_marks, kind, texts, soft=soft)
+        add = partial(self.log.add_marks, kind, texts, soft=soft, after=after)
         marks = await asyncio.get_running_loop().run_in_executor(None, add)
         self._store.catch_up()
         return marks[0].sequence

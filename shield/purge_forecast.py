@@ -20,6 +20,7 @@ from shield.rules.key import CacheKey
 from shield.rules.prices import Price
 from shield.rules.purge_orders import OrderError, PurgeOrder, shown
 from shield.rules.purge_scope import Bearing, PurgeScope, Refetch, ScopeTally, advice, refetches
+from shield.rules.purging import Provenance
 from shield.rules.written import keys_of
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.index import IndexHaltedError
@@ -119,15 +120,15 @@ class PurgeForecaster:
         for at in range(0, len(entries), _BATCH):
             for entry in entries[at : at + _BATCH]:
                 is_covered = not entry.is_marker and scope.covers(entry.key.text, entry.tags)
-                if is_covered and self._is_gone(entry.key.text, entry.tags, entry.since):
+                if is_covered and self._is_gone(entry.key.text, entry.tags, entry.since, entry):
                     continue
                 if is_covered and not any(directory.peek(entry.key.digest) for directory in directories):
                     tally.add(entry.origin, entry.length)
             await asyncio.sleep(0)
         return tally
 
-    def _is_gone(self, text: bytes, tags: bytes, since: int) -> bool:
-        mark = self._store.marks.verdict(text, tags, since)
+    def _is_gone(self, text: bytes, tags: bytes, since: int, filled: Provenance) -> bool:
+        mark = self._store.marks.verdict(text, tags, since, filled)
         return mark is not None and not mark.soft
 
     def _bearings(self) -> Mapping[str, Bearing]:
@@ -144,7 +145,9 @@ class PurgeForecaster:
 class _DiskReading:
     """Reads the disks; all methods block. `is_gone`: whether an entry fell under the mark of an earlier purge."""
 
-    def __init__(self, directories: Sequence[CacheDirectory], is_gone: Callable[[bytes, bytes, int], bool]) -> None:
+    def __init__(
+        self, directories: Sequence[CacheDirectory], is_gone: Callable[[bytes, bytes, int, Provenance], bool]
+    ) -> None:
         self._directories = directories
         self._is_gone = is_gone
 
@@ -159,7 +162,7 @@ class _DiskReading:
                 if found.status:
                     with suppress(GoneError):
                         record = directory.fetch(found, key).header.record
-                        if not self._is_gone(key.text, record.tags, found.since):
+                        if not self._is_gone(key.text, record.tags, found.since, record):
                             tally.add(record.origin, self._bytes(record, found.body_length))
                 break
         return tally
@@ -208,7 +211,7 @@ class _DiskReading:
             found = directory.index.peek(header.digest)
             if found is None or (found.segment, found.offset) != (number, offset) or not found.status:
                 continue  # replaced, or a marker of variants
-            if self._is_gone(header.text, header.tags, found.since):
+            if self._is_gone(header.text, header.tags, found.since, header):
                 continue
             if not any(other.peek(header.digest) for other in before):
                 tally.add(header.record.origin, self._bytes(header.record, found.body_length))

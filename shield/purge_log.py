@@ -172,11 +172,18 @@ class PurgeLog:
         open, and what is returned, on the event loop, before it is used. One that missed marks which aren't known any
         more is emptied. Raises StoreError.
         """
+        try:
+            known = max(directory.fence(), directory.swept_before())
+        except OSError as error:
+            raise StoreError(f"{directory.path}: {error.strerror or error}") from None
+        with self._exclusive():
+            if known > self._shared.purges[_NEWEST]:  # of a log that is lost: what is stored from now on is later
+                self._shared.publish((), purge=known)
         found, newest, floor = self.load(directory)
         with self._exclusive():
             try:
                 if max(directory.swept(), directory.swept_before()) < floor:
-                    if directory.statistics().entries:
+                    if not directory.is_empty():
                         text = "cache directory %s: it missed purges that aren't known any more: it is emptied"
                         log.warning(text, directory.path)
                         directory.clear()
@@ -204,7 +211,7 @@ class PurgeLog:
             wanted = [order for order in orders if self._is_first or order.worker == self._worker]
             return [order for order in wanted if not order.completed]
 
-    def add_marks(self, kind: MarkKind, texts: Sequence[bytes], *, soft: bool) -> list[PurgeMark]:
+    def add_marks(self, kind: MarkKind, texts: Sequence[bytes], *, soft: bool, after: float = 0.0) -> list[PurgeMark]:
         """Assign the next sequence to marks, make them durable, and publish them to all workers.
 
         Raises StoreError if there are places, and none could be written: then nothing has happened.
@@ -215,7 +222,7 @@ class PurgeLog:
                 self._publish_missing()
             now = self._clock()
             sequence = self._next(now)
-            marks = [PurgeMark(sequence, kind, text, soft, now) for text in texts]
+            marks = [PurgeMark(sequence, kind, text, soft, now, after) for text in texts]
             self._append(lines_of(marks))
             for mark in marks:
                 self._history.add(mark)

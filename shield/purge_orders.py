@@ -15,6 +15,7 @@ from typing import Any
 from shield.errors import RequestError, ShieldError
 from shield.purge import Purge
 from shield.regime import InForce
+from shield.rules import moments
 from shield.rules.changes import ChangeKind
 from shield.rules.purge_lines import LoggedPurge
 from shield.rules.purge_orders import OrderError, PurgeOrder, from_text, in_words, shown, to_text
@@ -57,6 +58,7 @@ class PurgeReceipt:
             "takedown": logged.takedown,
             **{kind: logged.counts.get(kind, 0) for kind in ("paths", "tags", "prefixes", "globs")},
             "all": bool(logged.counts.get("all")),
+            "origins": logged.counts.get("origins", 0),
             "examples": list(logged.examples),
             "removed": logged.removed,
             "completed": logged.completed,
@@ -134,6 +136,28 @@ class PurgeOrders:
         if order is None:
             raise OrderError(f"purge {logged.id}: it isn't kept as a whole; send it again")
         await self.carry_out(order, logged.who)
+
+    async def distrust(self, origin: str, since: float, order_id: str) -> bool:
+        """Remove the entries and slices that were filled from an origin since then, epoch seconds, since their bytes
+        may be wrong; False if that has been done under this id. Raises StoreError: then nothing is removed.
+
+        A kill in between may leave the purge without its place in the log, but not the other way round.
+        """
+        log_of_purges = self._purge.log
+        if await asyncio.to_thread(log_of_purges.find, order_id) is not None:
+            return False
+        await self._purge.mark(MarkKind.ORIGIN, (origin.encode(),), after=since)
+        done = LoggedPurge(
+            order_id,
+            self._clock(),
+            f"shield: origin {origin} is corrupt",
+            counts={"origins": 1},
+            examples=(f"origin {shown(origin)} since {moments.shown(since)}",),
+            completed=True,
+        )
+        await asyncio.to_thread(log_of_purges.append, done)
+        self._counts["origins", "hard"] = self._counts.get(("origins", "hard"), 0) + 1
+        return True
 
     async def history(self, most: int) -> list[PurgeReceipt]:
         """The latest purges of the node, the newest first. Raises StoreError."""

@@ -34,7 +34,8 @@ class NodeReference:
 
     @classmethod
     def of_a_node(cls, directory: Path) -> NodeReference:
-        """Of one whose settings and disk tier are in a directory."""
+        """Of one whose settings and disk tier are in a directory, which is made if it isn't there."""
+        directory.mkdir(exist_ok=True)
         clock = FakeClock()
         tier = {
             "name": "nvme",

@@ -40,7 +40,7 @@ ROWS = [
     ["edge", "admin"],
     ["warm"],
     ["proxy"],
-    ["transfer", "purge_request"],
+    ["transfer", "purge_request", "distrust"],
     ["delivery", "announce", "purge_orders", "purge_forecast"],
     ["tracing"],
     ["reply", "fill", "purge"],

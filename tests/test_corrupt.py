@@ -25,12 +25,22 @@ def flags(node: Process) -> list[str]:
     return found
 
 
+def asked(node: Process, path: str) -> set[bytes]:
+    """The answers to clients, of all workers."""
+    found = set()
+    for _ in range(12):
+        with Client(node.port) as client:
+            found.add(client.ask(path).body)
+    return found
+
+
 def test_damage_is_noticed_by_one_worker_and_kept_from_the_clients_of_all(tmp_path: Path) -> None:
     with FaultyOrigin() as fra, FaultyOrigin() as iad:
         for origin, word in ((fra, b"damaged"), (iad, b"good")):
             origin.serves(CANARY, BODY, lifetime=0, fields={"etag": '"1"'})
             for path in PATHS:
                 origin.serves(path, word, lifetime=0)
+            origin.serves("/images/kept", word, lifetime=3600)
         origins = {name: {"provider": "http", "endpoint": made.url} for name, made in (("fra", fra), ("iad", iad))}
         file = settings_file(
             tmp_path, fra, origins=origins, workers=2, probes=PROBES, health={"path": "/.shield/health"}
@@ -38,7 +48,10 @@ def test_damage_is_noticed_by_one_worker_and_kept_from_the_clients_of_all(tmp_pa
         with Process(file) as node:
             until(lambda: fra.fetches(CANARY) >= 3)
             fra.serves(CANARY, b"!" + BODY[1:], lifetime=0, fields={"etag": '"1"'})
+            kept_before = asked(node, "/images/kept")
             until(lambda: flags(node) == ["corrupt"])
+            until(lambda: asked(node, "/images/kept") == {b"good"})
+            purges = json.loads(node.admin("/purges").body)["purges"]
             bodies = set()
             for path in PATHS:
                 with Client(node.port) as client:
@@ -47,6 +60,7 @@ def test_damage_is_noticed_by_one_worker_and_kept_from_the_clients_of_all(tmp_pa
                 strict = client.ask("/.shield/health?strict")
             children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children").read_text().split()
             node.says("origin fra: corrupt")
+            node.says("origin fra: what was stored from it since")
 
             # The next conductor knows what it was like before.
             os.kill(int(children[0]), signal.SIGKILL)
@@ -59,6 +73,8 @@ def test_damage_is_noticed_by_one_worker_and_kept_from_the_clients_of_all(tmp_pa
             until(lambda: flags(node) == [])
             node.says("origin fra: not corrupt any more")
 
+    assert kept_before == {b"damaged"}
+    assert [each["who"] for each in purges] == ["shield: origin fra is corrupt"]
     assert bodies == {b"good"}
     assert strict.status == 503
     assert json.loads(strict.body)["origins"]["fra"]["flags"] == ["corrupt"]

@@ -233,9 +233,11 @@ def test_a_question_that_cant_be_answered_says_why(recording: Shield, at: object
 def test_without_a_place_nothing_is_kept(pair: Shield) -> None:
     step(pair)
 
-    assert ask(pair, START) == (
+    status, said = ask(pair, START)
+
+    assert (status, said["problems"]) == (
         404,
-        {"problems": ["the basis of decisions isn't kept: state_directory names no place for it"]},
+        ["the basis of decisions isn't kept: state_directory names no place for it"],
     )
     assert pair.node.origins.conductor.judged is None
 

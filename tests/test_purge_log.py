@@ -11,12 +11,12 @@ from shield.errors import StoreError
 from shield.purge_log import PurgeLog
 from shield.rules.alarms import AlarmKind
 from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHistory, lines_of
-from shield.rules.purging import MarkKind, PurgeMarks
+from shield.rules.purging import Filled, MarkKind, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
 from shield.store.notices import mark_of
 from tests.node import FakeClock
-from tests.store.ground import draft, opened
+from tests.store.ground import draft, opened, rebuilt
 
 ORDER = LoggedPurge("a-1", 5.0, "deployer", {"paths": 1}, ("/a",), order="{}")
 
@@ -97,7 +97,7 @@ def test_a_directory_obeys_what_it_missed_before_anything_in_it_is_found(
 
     log.join(directory)()
 
-    assert node.marks.verdict(b"s1:/a", b"", 0) == mark
+    assert node.marks.verdict(b"s1:/a", b"", 0, Filled()) == mark
     assert texts(Node(None, [directory]).log()) == [b"/a"]
 
 
@@ -109,7 +109,7 @@ def test_the_node_obeys_marks_that_only_a_directory_knows(tmp_path: Path, direct
     log.join(directory)()
 
     assert texts(log) == node.published() == [b"a"]
-    assert node.marks.verdict(b"s1:/a", b"a", 0) is not None
+    assert node.marks.verdict(b"s1:/a", b"a", 0, Filled()) is not None
 
 
 def test_a_directory_that_missed_marks_which_are_forgotten_is_emptied(
@@ -127,6 +127,44 @@ def test_a_directory_that_missed_marks_which_are_forgotten_is_emptied(
 
     assert directory.statistics().entries == 0
     assert directory.swept() == node.shared.purges[0]
+
+
+def test_so_is_one_whose_index_is_lost_before_its_records_are_known_again(
+    tmp_path: Path, directory: CacheDirectory
+) -> None:
+    node = Node(tmp_path / "state", [])
+    log = node.log()
+    directory.commit([draft("a", 10)])
+    directory.close()
+    log.add_marks(MarkKind.TAG, (b"a",), soft=False)
+    node.clock.advance(ORDER_SECONDS + 1.0)
+    log.trim(node.shared.purges[0])
+    (tmp_path / "disk" / "index" / "data.mdb").unlink()
+    (tmp_path / "disk" / "state").unlink()
+    again = opened(tmp_path / "disk")
+
+    log.join(again)()
+
+    assert rebuilt(again).statistics().entries == 0
+    again.close()
+
+
+def test_a_directory_knows_how_far_sequences_had_come_when_all_logs_are_lost(
+    tmp_path: Path, directory: CacheDirectory
+) -> None:
+    mark = Node(None, [directory]).log().add_marks(MarkKind.TAG, (b"a",), soft=False)[0]
+    sweep = directory.sweep(mark.sequence)
+    directory.begin_sweep(sweep)
+    directory.end_sweep(sweep)
+    (tmp_path / "disk" / FILE).unlink()
+    node = Node(tmp_path / "state", [])
+    node.clock.advance(-3600.0)
+    log = node.log()
+
+    log.join(directory)()
+
+    assert node.marks.newest >= mark.sequence, "so that what is stored from now on is taken"
+    assert log.add_marks(MarkKind.TAG, (b"b",), soft=False)[0].sequence > mark.sequence
 
 
 def test_a_mark_that_a_killed_worker_had_not_published_is_published_before_the_next(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_an_order_is_answered_with_a_receipt_and_is_in_the_log(
         "prefixes": 0,
         "globs": 0,
         "all": False,
+        "origins": 0,
         "examples": ['"/a"', '"/c"'],
         "removed": 1,
         "completed": True,

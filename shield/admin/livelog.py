@@ -44,7 +44,7 @@ def log_route(log: LiveLog) -> Operation:
     return Operation(
         method="GET",
         path="/log",
-        role=Role.READ,
+        role=Role.OPERATE,
         summary="Requests as they happen, as lines of JSON or, if accepted, as server-sent events",
         description="Of all workers. Without a query: all requests. Empty lines, or comments, are signs of life.",
         handler=follow,

@@ -20,10 +20,7 @@ def ledger_path(settings: Settings, state: Path | None) -> Path | None:
     if path is not None:
         return None if path == "off" else Path(path)
     name = f"ledger-{settings.node}.sqlite"
-    if state is not None:
-        return state / name
-    tiers = settings.cache.tiers
-    return tiers[0].directories[0].path.parent / name if tiers else None
+    return None if state is None else state / name
 
 
 def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:

@@ -13,7 +13,15 @@ from typing import Any
 from shield.cli.admin import instruct
 from shield.cli.rounded import shown_duration, shown_size
 from shield.rules.moments import shown
-from shield.rules.purge_orders import KINDS, MOST_BYTES, MOST_PATHS, OrderError, checked_id, in_words, read_order
+from shield.rules.purge_orders import (
+    MOST_BYTES,
+    MOST_PATHS,
+    SHOWN_KINDS,
+    OrderError,
+    checked_id,
+    in_words,
+    read_order,
+)
 
 _SECONDS = 600.0  # soft purges of many paths take a disk's time for each
 _QUICK_SECONDS = 10.0
@@ -138,7 +146,7 @@ def _receipt(said: Mapping[str, Any]) -> str:
 
 
 def _named(said: Mapping[str, Any]) -> str:
-    return in_words({kind: said[kind] for kind in KINDS if said.get(kind)})
+    return in_words({kind: said[kind] for kind in SHOWN_KINDS if said.get(kind)})
 
 
 def _logged(said: Mapping[str, Any]) -> str:

@@ -15,8 +15,8 @@ class LedgerSettings(Section):
 
     path: Annotated[File | Literal["off"], BeforeValidator(off_is_off)] | None = Field(
         default=None,
-        description="The SQLite file; off: none is kept. If omitted: ledger-NODE.sqlite in state_directory, or "
-        "without one beside the first directory of the first tier; without either none is kept.",
+        description="The SQLite file; off: none is kept. If omitted: ledger-NODE.sqlite in state_directory; without "
+        "one none is kept.",
     )
     keep: Duration = duration(
         "400d",

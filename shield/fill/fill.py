@@ -341,7 +341,7 @@ class Fill:
         assert self.disposition is not None and settled.span is not None
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
-        self.entry.origin, self.entry.tags = self.origin, self.tags or b""
+        self.entry.origin, self.entry.tags, self.entry.stored_at = self.origin, self.tags or b"", means.clock()
         sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
@@ -381,9 +381,9 @@ class Fill:
             self._releases().late(entry, self._means.clock(), self.disposition)
         self._finish(Phase.COMPLETE)
 
-    def _is_current(self) -> bool:
-        """Whether its response may still be stored."""
-        return is_current(self.question, self._means, self.generation, self.tags or b"")
+    def _is_current(self, origin: str | None = None) -> bool:
+        """Whether its response may still be stored, with bytes of this origin; None: they may be of others."""
+        return is_current(self.question, self._means, self.generation, self.tags or b"", origin)
 
     def _conclude_absent(self, absent: Absent) -> None:
         """No origin has the object: make a negative entry with its own short lifetime."""
@@ -438,8 +438,10 @@ class Fill:
             assert self.head is not None and self.disposition is not None
             body, length = self._buffer.body(), None if self.length is not None else received
             self.entry = whole_entry(self.resource, self.head, self.disposition, body, length=length)
-            self.entry.origin, self.entry.tags = self.origin, self.tags or b""
-            self.committed = self._means.store.commit(self.entry, still=self._is_current, to_disk=not self.by_peer)
+            entry, means, origin = self.entry, self._means, None if self._rest is not None else self.origin
+            entry.origin, entry.tags, entry.stored_at = self.origin, self.tags or b"", means.clock()
+            still = partial(self._is_current, origin)
+            self.committed = means.store.commit(entry, still=still, to_disk=not self.by_peer)
         self._finish(Phase.COMPLETE)
 
     def progressed(self) -> None:

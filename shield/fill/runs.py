@@ -20,6 +20,7 @@ from shield.messages import Request
 from shield.origin.version import Version
 from shield.origin.want import Fetched, Want
 from shield.rules.egress import FetchReason
+from shield.rules.purging import Filled
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.rules.warming import MARK
@@ -202,8 +203,9 @@ class Runs:
 
     def slice_complete(self, run: Run, number: int) -> None:
         self._setbacks.overcome(number)
-        audience = run.audience
-        if run.by_peer or run.is_partly or not self.shelf.write(number, audience.settle, still=audience.is_current):
+        audience, filled = run.audience, Filled(run.origin, self.means.clock())
+        still = audience.is_current
+        if run.by_peer or run.is_partly or not self.shelf.write(number, audience.settle, still=still, filled=filled):
             self.shelf.hold(number)
             audience.tend_soon()
         if run.at < run.stop and self._readers and not self._is_needed(run):

@@ -8,6 +8,7 @@ from typing import Literal
 
 from shield.fill.buffer import FillBuffer, FillMemory
 from shield.fill.readers import Reader
+from shield.rules.purging import Provenance
 from shield.store.disk import Still
 from shield.store.slices import Slices, Unkept, Where
 
@@ -128,10 +129,10 @@ class Shelf:
         self._arriving[number] = buffer
         return buffer
 
-    def write(self, number: int, done: Callable[[], None], *, still: Still) -> bool:
+    def write(self, number: int, done: Callable[[], None], *, still: Still, filled: Provenance) -> bool:
         """Have a slice written that is here as a whole; False, and `done` is never called, when no disk takes it.
 
-        Where it can't be written after all, it is held. `still` as in `Disk.write`.
+        Where it can't be written after all, it is held. `still` as in `Disk.write`; `filled`: where it came from.
         """
 
         def written(well: bool) -> None:
@@ -141,7 +142,7 @@ class Shelf:
                 self.hold(number)
             done()
 
-        return self._slices.commit(number, self._arriving[number].body(), written, still=still)
+        return self._slices.commit(number, self._arriving[number].body(), written, still=still, filled=filled)
 
     def release(self, number: int) -> None:
         """Give a slice's memory back: it is on disk, or won't come to its end."""

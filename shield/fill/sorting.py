@@ -33,7 +33,7 @@ def variant_of(question: Question, settled: Settlement, means: Means, generation
     if settled.learns:
 
         def still() -> bool:
-            return not means.store.was_removed(named.text, generation, b"")
+            return not means.store.was_removed(named.text, generation, b"", "")  # it has no bytes
 
         means.store.commit(variants.learn(named, settled.learns, means.clock()), still=still, to_disk=to_disk)
     return variants.of(question.resource, question.request)
@@ -51,12 +51,12 @@ def find_room(settled: Settlement, mine: Resource, means: Means, *, to_disk: boo
         settled.disposition = replace(settled.disposition, share=Share.SHARE, reason=Reason.TOO_MANY_VARIANTS)
 
 
-def is_current(question: Question, means: Means, generation: int, tags: bytes) -> bool:
-    """Whether the key, or an entry with these tags, was neither purged since that generation nor found to vary: else
-    the response isn't stored.
+def is_current(question: Question, means: Means, generation: int, tags: bytes, origin: str | None) -> bool:
+    """Whether the key, or an entry with these tags or bytes of this origin (None: it may be any), was neither purged
+    since that generation nor found to vary: else the response isn't stored.
     """
     resource, store = question.resource, means.store
     route = resource.route
     if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
         return False  # in its place is the marker of the fields by which responses vary
-    return not store.was_removed(resource.named.text, generation, tags)
+    return not store.was_removed(resource.named.text, generation, tags, origin)

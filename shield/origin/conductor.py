@@ -19,7 +19,7 @@ from shield.origin.hedging import Hedging
 from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
-from shield.origin.prober import Prober
+from shield.origin.prober import Doubt, Prober
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import (
     EventKind,
@@ -43,6 +43,10 @@ MEASURED_ROWS = 8
 minutes change slowly."""
 Judged = Callable[[Mapping[str, HealthRecord], Mapping[str, Evidence], float], None]
 """Called with the records after a step, the evidence, and the time since which the fault is our own, or 0.0."""
+
+
+def _undisturbed(doubt: Doubt) -> None:
+    """Nobody has stored any of it."""
 
 
 class Conductor:
@@ -78,6 +82,8 @@ class Conductor:
         self._looks = 0
         self.judged: Judged | None = None
         """Called with the result of each step by which this worker judges."""
+        self.doubted: Callable[[Doubt], None] = _undisturbed
+        """Called at each look with what is doubtful of a corrupt origin's bytes, once it isn't asked any more."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._hedging = Hedging(records)
         self._due = 0.0
@@ -176,6 +182,11 @@ class Conductor:
         for name, events in judged.events.items():
             for event in events:
                 self._do(origins[name], event, now)
+        for name, record in judged.records.items():
+            if Flag.CORRUPT in record.flags and self._prober is not None:
+                doubt = self._prober.doubt(origins[name])
+                if doubt is not None:
+                    self.doubted(doubt)
         if self.judged is not None:
             self.judged(judged.records, evidence, judged.frozen_at)
 

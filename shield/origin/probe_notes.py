@@ -55,6 +55,8 @@ def packed(record: ProbeRecord) -> bytes:
             "absent": None if absent is None else [_text(absent[0]), _text(absent[1])],
             "absent_at": record.absent_at,
             "last": None if last is None else [last.at, last.finding.value, last.seconds],
+            "corrupt_at": record.corrupt_at,
+            "doubtful_since": record.doubtful_since,
         }
     ).encode()
 
@@ -73,6 +75,8 @@ def unpacked(data: bytes) -> ProbeRecord | None:
             absent=None if absent is None else (_bytes(absent[0]), _bytes(absent[1])),
             absent_at=found["absent_at"],
             last=None if last is None else LastProbe(last[0], ProbeFinding(last[1]), last[2]),
+            corrupt_at=float(found.get("corrupt_at", 0.0)),
+            doubtful_since=float(found.get("doubtful_since", 0.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         return None
@@ -83,13 +87,14 @@ def _fields(canary: KnownCanary) -> list[object]:
     return [
         *(_text(canary.path), _text(canary.query), etag),
         *(canary.since, canary.length, canary.small, canary.large, canary.wrong, canary.doubted, canary.is_proven),
+        *(round(canary.small_at, 1), round(canary.large_at, 1)),
     ]
 
 
 def _canary(
     path: str, query: str, etag: str | None, since: float | None, length: int | None, *rest: str
 ) -> KnownCanary:
-    small, large, wrong, doubted, is_proven = rest
+    small, large, wrong, doubted, is_proven, small_at, large_at = (*rest, "0", "0")[:7]
     return KnownCanary(
         _bytes(path),
         _bytes(query),
@@ -101,6 +106,8 @@ def _canary(
         int(wrong),
         int(doubted),
         bool(is_proven),
+        float(small_at),
+        float(large_at),
     )
 
 

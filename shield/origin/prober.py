@@ -68,6 +68,15 @@ class Probed:
     problem: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An origin was found to be corrupt `at` a time; its bytes may have been wrong `since` then. Epoch seconds."""
+
+    origin: str
+    at: float
+    since: float
+
+
 class Prober:
     """The prober of one worker. `look` is to be called often, while this worker conducts."""
 
@@ -111,6 +120,14 @@ class Prober:
         """CORRUPT, if its bytes have shown that."""
         return Flag.CORRUPT if self._of(origin).record.is_corrupt else Flag.NONE
 
+    def doubt(self, origin: Origin) -> Doubt | None:
+        """What is doubtful of a corrupt origin's bytes; None: nothing, as it is well, or that isn't known."""
+        record = self._of(origin).record
+        if not record.is_corrupt or not record.corrupt_at:
+            return None
+        margin = _REGULAR_SECONDS if self.plan.interval is None else self.plan.interval
+        return Doubt(origin.name, record.corrupt_at, record.doubtful_since - margin)
+
     def can_probe(self, origin: Origin) -> bool:
         """Whether it has a canary."""
         return bool(self._of(origin).record.canaries)
@@ -139,7 +156,7 @@ class Prober:
         for canary, asked in wanted:
             deadline = self._now() + _REGULAR_SECONDS
             answer, _ = await self._ask(origin, (canary.path, canary.query), asked, deadline)
-            _, finding = judge_answer(canary, answer)
+            _, finding = judge_answer(canary, answer, self._clock())
             self._count(origin, finding)
             path, took = canary.path.decode("ascii", "replace"), round(answer.seconds * 1000.0, 1)
             found.append(Probed(path, asked, finding.value, took, answer.problem))

@@ -2,7 +2,8 @@
 
 A canary is an object that is fetched from an origin again and again. The digest of its first bytes is bound to its
 ETag at that origin: a new ETag is learned anew, and an absent object is dropped. Other bytes under the same ETag,
-twice in a row, make the origin corrupt, until its canaries have been clean several times.
+twice in a row, make the origin corrupt, until its canaries have been clean several times. What came from it since the
+canary that tells was last clean may be wrong as well.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ AGAIN_SECONDS = 1.0
 CLEAN = 3
 """Probes in a row without a deviation after which a corrupt origin is clean."""
 
+DOUBT_SECONDS = 900.0
+"""Bytes of a corrupt origin are doubtful for so long before, if its canary hasn't been clean before."""
+
 LONGEST_PATH = 400
 
 
@@ -75,7 +79,8 @@ class KnownCanary:
     """An object, and its bytes as far as they are known: digests by the number of bytes.
 
     `since` is in epoch seconds; None: it was configured, and stays. `wrong` is the number of deviations in a row, all
-    of them of the first `doubted` bytes. `is_proven`: its bytes came more than once under this ETag.
+    of them of the first `doubted` bytes. `is_proven`: its bytes came more than once under this ETag. `small_at` and
+    `large_at`: when `small` and `large` came last, epoch seconds.
     """
 
     path: bytes
@@ -88,9 +93,18 @@ class KnownCanary:
     wrong: int = 0
     doubted: int = 0
     is_proven: bool = False
+    small_at: float = 0.0
+    large_at: float = 0.0
 
     def digest(self, asked: int) -> str | None:
         return self.small if asked == SMALL_BYTES else self.large
+
+    def clean_at(self, asked: int) -> float:
+        """When so many bytes were right last, as far as that is certain: the first ones to come may have been damaged
+        already. Epoch seconds; 0.0: never."""
+        if not self.is_proven:
+            return 0.0
+        return self.small_at if asked == SMALL_BYTES else self.large_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,8 @@ class LastProbe:
 class ProbeRecord:
     """All that is known of an origin by its probes. `count` of them have been sent; `clean` in a row were clean.
 
-    `pardoned`: the time of an operator's last order to forget that it is corrupt.
+    `pardoned`: the time of an operator's last order to forget that it is corrupt. `corrupt_at` and `doubtful_since`:
+    when it was last found to be, and since when it may have been, epoch seconds; 0.0: that isn't known.
     """
 
     canaries: tuple[KnownCanary, ...] = ()
@@ -117,6 +132,8 @@ class ProbeRecord:
     absent: tuple[bytes, bytes] | None = None  # the last canary that was absent, and when
     absent_at: float = 0.0
     last: LastProbe | None = None
+    corrupt_at: float = 0.0
+    doubtful_since: float = 0.0
 
 
 def digest_of(data: bytes) -> str:
@@ -147,8 +164,8 @@ def pause(record: ProbeRecord, interval: float, chance: float) -> float:
     return interval * (0.8 + 0.4 * chance)
 
 
-def judge_answer(canary: KnownCanary, answer: ProbeAnswer) -> tuple[KnownCanary | None, ProbeFinding]:
-    """The canary after a probe, None if it is dropped, and the result."""
+def judge_answer(canary: KnownCanary, answer: ProbeAnswer, now: float) -> tuple[KnownCanary | None, ProbeFinding]:
+    """The canary after a probe, None if it is dropped, and the result. `now` is epoch seconds."""
     if answer.problem is not None:
         return canary, ProbeFinding.FAILED
     if answer.digest is None:
@@ -158,22 +175,22 @@ def judge_answer(canary: KnownCanary, answer: ProbeAnswer) -> tuple[KnownCanary 
         return KnownCanary(canary.path, canary.query, canary.since), ProbeFinding.UNPROVEN
     if answer.etag != canary.etag:
         known = KnownCanary(canary.path, canary.query, canary.since, answer.etag, answer.length)
-        return _with(known, answer), ProbeFinding.LEARNED
+        return _with(known, answer, now), ProbeFinding.LEARNED
     before = canary.digest(answer.asked)
     if answer.length != canary.length or before not in (None, answer.digest):
         again = canary.wrong if answer.asked == canary.doubted else 0
         return replace(canary, wrong=again + 1, doubted=answer.asked), ProbeFinding.WRONG
     if before is None:
-        return _with(canary, answer), ProbeFinding.LEARNED
+        return _with(canary, answer, now), ProbeFinding.LEARNED
     if answer.asked == canary.doubted:
         canary = replace(canary, wrong=0, doubted=0)
-    return canary if canary.is_proven else replace(canary, is_proven=True), ProbeFinding.CLEAN
+    return replace(_with(canary, answer, now), is_proven=True), ProbeFinding.CLEAN
 
 
-def _with(canary: KnownCanary, answer: ProbeAnswer) -> KnownCanary:
+def _with(canary: KnownCanary, answer: ProbeAnswer, now: float) -> KnownCanary:
     if answer.asked == SMALL_BYTES:
-        return replace(canary, small=answer.digest)
-    return replace(canary, large=answer.digest)
+        return replace(canary, small=answer.digest, small_at=now)
+    return replace(canary, large=answer.digest, large_at=now)
 
 
 def after_probe(
@@ -184,7 +201,7 @@ def after_probe(
     An object that isn't a canary any more says nothing about bytes.
     """
     canary = next((each for each in record.canaries if (each.path, each.query) == (path, query)), None)
-    after, finding = judge_answer(canary or KnownCanary(path, query, now), answer)
+    after, finding = judge_answer(canary or KnownCanary(path, query, now), answer, now)
     record = replace(record, count=record.count + 1, last=LastProbe(now, finding, answer.seconds))
     if canary is None:
         return record, finding
@@ -195,7 +212,8 @@ def after_probe(
     if finding is ProbeFinding.WRONG:
         assert after is not None
         if after.wrong >= WRONG and not record.is_corrupt:
-            record = _distrusted(record)
+            since = after.clean_at(answer.asked) or now - DOUBT_SECONDS
+            record = replace(_distrusted(record), corrupt_at=now, doubtful_since=since)
         return replace(record, clean=0, is_corrupt=record.is_corrupt or after.wrong >= WRONG), finding
     if finding is ProbeFinding.CLEAN and record.is_corrupt:
         clean = record.clean + 1

@@ -7,6 +7,7 @@ log say is put together line by line: none contradicts another.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,12 +132,16 @@ def line_of_end(order_id: str, removed: int | None = None) -> bytes:
 
 def _of_mark(mark: PurgeMark) -> Mapping[str, object]:
     text = mark.text.decode("latin-1")
-    return {"mark": mark.sequence, "kind": mark.kind.name, "text": text, "soft": mark.soft, "at": mark.at}
+    said = {"mark": mark.sequence, "kind": mark.kind.name, "text": text, "soft": mark.soft, "at": mark.at}
+    return said | {"after": mark.after} if mark.after else said
 
 
 def _mark(said: Mapping[str, Any]) -> PurgeMark:
     sequence, text = _whole(said["mark"]), said["text"].encode("latin-1") if isinstance(said["text"], str) else b""
-    return PurgeMark(sequence, MarkKind[said["kind"]], text, said["soft"] is True, float(said["at"]))
+    kind, at, after = MarkKind[said["kind"]], float(said["at"]), float(said.get("after", 0.0))
+    if not math.isfinite(after):
+        raise ValueError("no time")
+    return PurgeMark(sequence, kind, text, said["soft"] is True, at, after)
 
 
 def _of_order(order: LoggedPurge) -> Mapping[str, object]:

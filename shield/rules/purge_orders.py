@@ -39,9 +39,12 @@ LONGEST_ID = 128
 _LONGEST_SHOWN = 80
 _LONGEST_PATTERN = 4096  # bytes of a prefix or a glob: longer than the longest key
 _WORDS = {"paths": MOST_PATHS, "tags": MOST_TAGS, "prefixes": MOST_PREFIXES, "globs": MOST_GLOBS}
-_ONE = {"paths": "path", "tags": "tag", "prefixes": "prefix", "globs": "glob"}
+_ONE = {"paths": "path", "tags": "tag", "prefixes": "prefix", "globs": "glob", "origins": "origin"}
 KINDS = (*_WORDS, "all")
 """What an order may name, as JSON has it."""
+
+SHOWN_KINDS = (*KINDS, "origins")
+"""What a purge in the log may name: origins by the node's own."""
 
 _FLAGS = ("all", "soft", "takedown", "dry_run")
 _id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]*").fullmatch

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from shield.errors import ShieldError
 from shield.rules.vary import MARK as OF_VARIANT
@@ -25,6 +26,28 @@ class MarkKind(IntEnum):
     PREFIX = 2  # the beginning of keys: with their space, or, beginning with a slash, in any space
     GLOB = 3  # likewise of whole keys, with * for any characters
     ALL = 4  # nothing: it is about all entries
+    ORIGIN = 5  # the name of an origin whose bytes turned out to be wrong, or may be
+
+
+class Provenance(Protocol):
+    """Where the bytes of an entry or a slice came from, and when. An `origin` of None isn't known, and may be any.
+
+    `stored_at` is in epoch seconds: all of the bytes had come by then. 0.0: they came from no origin, or before this
+    was kept.
+    """
+
+    @property
+    def origin(self) -> str | None: ...
+    @property
+    def stored_at(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A `Provenance`."""
+
+    origin: str | None = None
+    stored_at: float = 0.0
 
 
 class TooManyGlobsError(ShieldError):
@@ -35,7 +58,8 @@ class TooManyGlobsError(ShieldError):
 class PurgeMark:
     """One purge of many entries: of those whose own sequence is smaller.
 
-    `soft`: they are stale since `at`, epoch seconds, with their grace; else they are gone.
+    `soft`: they are stale since `at`, epoch seconds, with their grace; else they are gone. One about an origin is
+    only about what was stored at `after` or later, epoch seconds.
     """
 
     sequence: int
@@ -43,11 +67,14 @@ class PurgeMark:
     text: bytes = b""
     soft: bool = False
     at: float = 0.0
+    after: float = 0.0
 
-    def is_about(self, text: bytes, tags: bytes | None) -> bool:
-        """Whether an entry falls under it by its key's text and its tags, one a line; None: these aren't known, so
-        that it may."""
+    def is_about(self, text: bytes, tags: bytes | None, origin: str | None = None) -> bool:
+        """Whether what is being stored falls under it by its key's text, its tags, one a line, and its origin; None:
+        these aren't known, so that it may."""
         kind = self.kind
+        if kind is MarkKind.ORIGIN:
+            return origin is None or self.text == origin.encode()
         if kind is MarkKind.TAG:
             return tags is None or self.text in tags.split(b"\n")
         if kind is MarkKind.PREFIX:
@@ -97,14 +124,15 @@ class PurgeMarks:
                 " or purge by prefix or by tag"
             )
 
-    def verdict(self, text: bytes, tags: bytes, since: int) -> PurgeMark | None:
+    def verdict(self, text: bytes, tags: bytes, since: int, filled: Provenance) -> PurgeMark | None:
         """The mark that an entry with this key and these tags falls under, if it is of this sequence: a hard one
-        before any soft one, of these the newest. None: it may be served.
+        before any soft one, of these the newest. None: it may be served. `filled` is looked at only while there are
+        marks about origins.
         """
         if since >= self.alive:
             return None
         found: PurgeMark | None = None
-        for hard, soft in self._tables.about(text, tags):
+        for hard, soft in self._tables.about(text, tags, filled):
             if hard is not None and hard.sequence > since:
                 return hard
             if soft is not None and soft.sequence > since and (found is None or soft.sequence > found.sequence):
@@ -147,7 +175,7 @@ class PurgeMarks:
 class _MarkTables:
     """Marks by what they are about. Only added to."""
 
-    __slots__ = ("all", "globs", "keys", "paths", "tags")
+    __slots__ = ("all", "globs", "keys", "origins", "paths", "tags")
 
     def __init__(self) -> None:
         self.all: _Pair = _NOTHING
@@ -155,8 +183,9 @@ class _MarkTables:
         self.paths: _Lengths = ()  # prefixes in any space, by their length
         self.keys: _Lengths = ()  # prefixes with their space
         self.globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
+        self.origins: dict[bytes, tuple[PurgeMark, ...]] = {}
 
-    def about(self, text: bytes, tags: bytes) -> list[_Pair]:
+    def about(self, text: bytes, tags: bytes, filled: Provenance) -> list[_Pair]:
         """Those that an entry may fall under."""
         pairs = [self.all]
         if self.paths:
@@ -168,7 +197,14 @@ class _MarkTables:
             pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
         if self.globs:
             pairs += [pair for parts, pair in self.globs if _matches(parts, text)]
+        if self.origins and filled.stored_at:
+            pairs += [_with(_NOTHING, mark) for mark in self._of(filled.origin) if filled.stored_at >= mark.after]
         return pairs
+
+    def _of(self, origin: str | None) -> Iterable[PurgeMark]:
+        if origin is not None:
+            return self.origins.get(origin.encode(), ())
+        return [mark for marks in list(self.origins.values()) for mark in marks]
 
     def add(self, mark: PurgeMark) -> None:
         kind, text = mark.kind, mark.text
@@ -180,6 +216,8 @@ class _MarkTables:
             globs, parts = dict(self.globs), _parts(text)
             globs[parts] = _with(globs.get(parts, _NOTHING), mark)
             self.globs = tuple(globs.items())
+        elif kind is MarkKind.ORIGIN:
+            self.origins[text] = _with_origin(self.origins.get(text, ()), mark)
         elif text.startswith(b"/"):
             self.paths = _with_prefix(self.paths, mark)
         else:
@@ -192,6 +230,8 @@ class _MarkTables:
             yield from list(table.values())
         for _, pair in self.globs:
             yield pair
+        for marks in list(self.origins.values()):
+            yield from [_with(_NOTHING, mark) for mark in marks]
 
 
 def any_is_about(marks: Iterable[PurgeMark], text: bytes, tags: bytes | None) -> bool:
@@ -204,6 +244,18 @@ def _with(pair: _Pair, mark: PurgeMark) -> _Pair:
     if mark.soft:
         return hard, mark if soft is None or mark.sequence > soft.sequence else soft
     return mark if hard is None or mark.sequence > hard.sequence else hard, soft
+
+
+def _with_origin(marks: tuple[PurgeMark, ...], mark: PurgeMark) -> tuple[PurgeMark, ...]:
+    """These and another one, without any that another of them covers."""
+    if any(_covers(each, mark) for each in marks):
+        return marks
+    return (*[each for each in marks if not _covers(mark, each)], mark)
+
+
+def _covers(one: PurgeMark, other: PurgeMark) -> bool:
+    """Whether all that falls under another mark about the same origin falls under this one."""
+    return one.soft is other.soft and one.sequence >= other.sequence and one.after <= other.after
 
 
 def _with_prefix(lengths: _Lengths, mark: PurgeMark) -> _Lengths:

@@ -187,7 +187,8 @@ class Disk:
             return None
         if whole is None or whole.no_cache:
             return None
-        if found.since < self.marks.alive and self.marks.verdict(key.text, whole.tags, found.since) is not None:
+        marks, since = self.marks, found.since
+        if since < marks.alive and marks.verdict(key.text, whole.tags, since, whole) is not None:
             return None
         self._hit(digest)
         tier.hits += 1
@@ -210,7 +211,7 @@ class Disk:
 
     def is_purged(self, stored: StoredRecord) -> bool:
         """Whether a record that was read falls under a hard mark. Any thread."""
-        mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since)
+        mark = self.marks.verdict(stored.key.text, stored.header.tags, stored.found.since, stored.header)
         return mark is not None and not mark.soft
 
     def screen(self, record: Record) -> Record | None:
@@ -296,8 +297,12 @@ class Disk:
     def retag(self, record: Record) -> None:
         """Give the stored entry the later head of this record, and its tags."""
         place = self._stored(record)
-        if place is not None:
-            place.volume.change(lambda directory: directory.retag(record))
+        if place is None:
+            return
+        place.volume.change(lambda directory: directory.retag(record))
+        for other in self.places(record.key.digest) if record.kind is RecordKind.HEAD else ():
+            if other.volume is not place.volume:
+                other.volume.remove((record.key,))  # its slices may lack a tag
 
     def _stored(self, record: Record) -> Located | None:
         """The position of an entry that differs from this record by its head at most."""
@@ -364,15 +369,18 @@ class Disk:
         volume = self._tiers[0].writable(stored.key.digest)
         if which in self._promoting or volume is None or volume.is_behind:
             return
-        self._promoting.add(which)
         since = volume.generation()
+        spared = place.directory.spared(stored.found, stored.key, stored.slice)
+        if spared is None:
+            return
+        self._promoting.add(which)
 
         def written(well: bool) -> None:
             self._promoting.discard(which)
             self.promoted += well
 
         def read(body: object) -> None:
-            record = latest(stored.header.record, stored.found)
+            record = latest(stored.header.record, spared)
             size = _RECORD + stored.found.body_length
             if not isinstance(body, bytearray) or not volume.write(
                 Draft(record, (body,), since=since), size, written
@@ -390,7 +398,7 @@ class Disk:
         number = record.slice if record.kind is RecordKind.SLICE else None
         digest = record.key.digest
         of_head = candidate.found
-        mark = self.marks.verdict(record.key.text, record.tags, of_head.since)
+        mark = self.marks.verdict(record.key.text, record.tags, of_head.since, record)
         if mark is not None and not mark.soft:
             return Fate.DROP
         if number is not None:
@@ -423,14 +431,16 @@ class Disk:
                 return
             with suppress(StoreError):
                 head = place.directory.fetch(place.found, record.key)
-                target.move_here(Draft(latest(head.header.record, place.found)), _RECORD, wait=may_wait)
+                if (spared := place.directory.spared(place.found, record.key)) is None:
+                    return
+                target.move_here(Draft(latest(head.header.record, spared)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
 
 
 def screened(record: Record, marks: PurgeMarks) -> Record | None:
     """A record from before some marks as it may be stored under them; None if it mustn't be."""
     newest = marks.newest  # first: it falls under none up to this one, whatever is added meanwhile
-    mark = marks.verdict(record.key.text, record.tags, record.since)
+    mark = marks.verdict(record.key.text, record.tags, record.since, record)
     if record.since < marks.forgotten:
         return None  # it may have fallen under one of those; last, since they may be forgotten meanwhile
     if mark is None:

@@ -38,6 +38,7 @@ class Entry:
         "since",
         "size",
         "slice_bytes",
+        "stored_at",
         "tags",
     )
 
@@ -50,8 +51,9 @@ class Entry:
         self.blocks = blocks
         self.length = body_length(blocks)
         self.slice_bytes = 0
-        self.tags = b""  # labels for group purges, sorted, a line each
         self.origin = origin
+        # labels for group purges, sorted, a line each; and epoch seconds when the body had come from `origin`
+        self.tags, self.stored_at = b"", 0.0
         self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full decision on the hot path.
         self.plain_hit_until = -1.0 if head.no_cache or not head.status else freshness.born + freshness.lifetime
@@ -99,7 +101,7 @@ class Entry:
         """The same body under a newer head (RFC 9111 §4.3.4)."""
         entry = Entry(self.key, head, freshness, self.blocks, origin=self.origin)
         entry.length, entry.slice_bytes, entry.tags = self.length, self.slice_bytes, self.tags
-        entry.since = self.since
+        entry.since, entry.stored_at = self.since, self.stored_at
         return entry
 
     def __repr__(self) -> str:

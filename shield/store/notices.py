@@ -4,6 +4,7 @@ removed, or of one whose entry became stale at a time, or a mark of a purge.
 
 from __future__ import annotations
 
+import math
 import struct
 
 from shield.rules.purging import MarkKind, PurgeMark
@@ -28,7 +29,8 @@ def outdated_of(notice: bytes) -> tuple[bytes, float] | None:
 
 def marking(mark: PurgeMark) -> bytes:
     """The notice of a mark."""
-    return _MARK + _MARKED.pack(mark.sequence, mark.kind, mark.soft, mark.at) + mark.text
+    after = _MOMENT.pack(mark.after) if mark.kind is MarkKind.ORIGIN else b""
+    return _MARK + _MARKED.pack(mark.sequence, mark.kind, mark.soft, mark.at) + after + mark.text
 
 
 def mark_of(notice: bytes) -> PurgeMark | None:
@@ -38,4 +40,11 @@ def mark_of(notice: bytes) -> PurgeMark | None:
     sequence, kind, soft, at = _MARKED.unpack_from(notice, 1)
     if kind not in _KINDS or soft > 1:
         return None
-    return PurgeMark(sequence, MarkKind(kind), notice[1 + _MARKED.size :], bool(soft), at)
+    text, after = notice[1 + _MARKED.size :], 0.0
+    if kind == MarkKind.ORIGIN:
+        if len(text) < _MOMENT.size:
+            return None
+        (after,), text = _MOMENT.unpack_from(text), text[_MOMENT.size :]
+        if not math.isfinite(after):
+            return None
+    return PurgeMark(sequence, MarkKind(kind), text, bool(soft), at, after)

@@ -64,7 +64,7 @@ class Pending:
             return False
         slice_bytes = self._slice_bytes
         large = Entry.large(entry.key, entry.head, entry.freshness, length=entry.length, slice_bytes=slice_bytes)
-        large.tags = entry.tags
+        large.origin, large.tags, large.stored_at = entry.origin, entry.tags, entry.stored_at
         slices = Slices(self._disk, large)
         written, since = lambda well: self._written(entry, well), entry.since
         return slices.commit(0, entry.blocks, written, still=still, since=since)
@@ -82,5 +82,5 @@ def record_for(entry: Entry) -> Record:
         entry.key, entry.head, entry.freshness, RecordKind.HEAD if entry.is_large else RecordKind.WHOLE
     )
     record.origin, record.total, record.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-    record.tags, record.since = entry.tags, entry.since
+    record.tags, record.since, record.stored_at = entry.tags, entry.since, entry.stored_at
     return record

@@ -48,6 +48,7 @@ class Removals:
         """Of purges of many entries, as far as this worker has seen them."""
         self.is_lost = False
         """Whether marks were missed, so that they must be read again."""
+        self._distrusted = 0  # up to which marks were missed
         self.tell: Purged = _unnoticed
         self.node_sequence = shared.generation
         """Its one item is the sequence of the newest removal by any worker."""
@@ -63,21 +64,21 @@ class Removals:
 
     # queries
 
-    def since(self, text: bytes, sequence: int, tags: bytes | None) -> bool:
-        """Whether a key was removed after this sequence, or an entry with these tags, one a line; None: they aren't
-        known, and may be any. Removals too old to be remembered count as yes.
+    def since(self, text: bytes, sequence: int, tags: bytes | None, origin: str | None = None) -> bool:
+        """Whether a key was removed after this sequence, or an entry with these tags, one a line, or from this
+        origin; None: they aren't known, and may be any. Removals too old to be remembered count as yes.
         """
         if self.node_sequence[0] == sequence:
             return False
         removed = self._shared.removed_since(sequence)
-        return removed is None or any(_is_about(notice, text, tags) for notice in removed)
+        return removed is None or any(_is_about(notice, text, tags, origin) for notice in removed)
 
     def checked(self, entry: Entry) -> Entry | None:
         """An entry in RAM, or on its way to a disk, from before the newest mark, as it may be served; None if it is
         purged. Later calls cost nothing.
         """
         marks = self.marks
-        newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since)
+        newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since, entry)
         if mark is None:
             entry.since = newest
             return entry
@@ -104,7 +105,7 @@ class Removals:
             self._clear()
             published = self._shared.purges[0]
             if published > newest:
-                self.is_lost = True
+                self.is_lost, self._distrusted = True, published
                 self.marks.distrust(published)
         marks: list[PurgeMark] = []
         for notice in removed or ():
@@ -121,7 +122,11 @@ class Removals:
         self._settle()
 
     def restore(self, marks: Iterable[PurgeMark], newest: int) -> None:
-        """Take these marks, of which the newest that was published is `newest`, in place of those that are known."""
+        """Take these marks, of which the newest that was published is `newest`, in place of those that are known;
+        unless later ones were missed meanwhile: then they are to be read again.
+        """
+        if newest < self._distrusted:
+            return
         self.is_lost = False
         self.marks.restore(marks, newest)
         self._settle()
@@ -243,11 +248,11 @@ def outdated(entry: Entry, now: float) -> Entry:
     return entry.freshened(entry.head, entry.freshness.outdated(now))
 
 
-def _is_about(notice: bytes, text: bytes, tags: bytes | None) -> bool:
+def _is_about(notice: bytes, text: bytes, tags: bytes | None, origin: str | None) -> bool:
     """Whether a notice is about a key, or may be."""
     if notice[:1] > b"\1":  # the usual case
         return notice == text
     mark, soft = mark_of(notice), outdated_of(notice)
     if mark is not None:
-        return mark.is_about(text, tags)
+        return mark.is_about(text, tags, origin)
     return (notice if soft is None else soft[0]) == text

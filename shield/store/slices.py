@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from shield.messages import Part
+from shield.rules.purging import Provenance
 from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord
 from shield.store.directory.record import RecordKind, identity_of, record_of
@@ -42,7 +43,15 @@ class Unkept:
     def read(self, number: int, start: int, stop: int, then: Callable[[bytearray | None], None]) -> None:
         """Never called: `read_nowait` says that there is nothing to wait for."""
 
-    def commit(self, number: int, parts: Sequence[Part], done: Callable[[bool], None], *, still: Still) -> bool:
+    def commit(
+        self,
+        number: int,
+        parts: Sequence[Part],
+        done: Callable[[bool], None],
+        *,
+        still: Still,
+        filled: Provenance | None = None,
+    ) -> bool:
         return False
 
 
@@ -121,30 +130,35 @@ class Slices:
         *,
         still: Still,
         since: int | None = None,
+        filled: Provenance | None = None,
     ) -> bool:
         """Queue a whole slice to be written; False, and `done` is never called, when no disk takes it.
 
         `still` as in `Disk.write`; `since`: up to where it is known to fall under no mark of a purge; None: `still`
-        tells. The caller accounts for the bytes until `done`: that is how a slow disk holds it back.
+        tells. `filled`: where its bytes came from; None: as the entry. The caller accounts for the bytes until
+        `done`: that is how a slow disk holds it back.
         """
         entry = self.entry
         since = self._disk.marks.newest if since is None else since  # before `still`, which sees later ones
         if not self._head_written and not self._has_head():
             head = record_of(entry.key, entry.head, entry.freshness, RecordKind.HEAD)
             head.origin, head.total, head.slice_bytes = entry.origin, entry.length, entry.slice_bytes
-            head.tags, head.since = entry.tags, since
+            head.tags, head.since, head.stored_at = entry.tags, since, entry.stored_at
             if not self._disk.write(head, (), self._head_done, still=still, bounded=True):
                 return False
             self._head_written = True
         record = record_of(entry.key, entry.head, entry.freshness, RecordKind.SLICE)
         record.head = b""  # it is in the record of its own
         record.total, record.slice, record.slice_bytes = entry.length, number, entry.slice_bytes
-        record.tags, record.since = entry.tags, since
+        record.tags, record.since, filled = entry.tags, since, filled or entry
+        record.origin, record.stored_at = filled.origin, filled.stored_at
         return self._disk.write(record, parts, done, still=still, bounded=True)
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)
-        return place is not None and place.found.kind == RecordKind.HEAD and place.found.identity == self._identity
+        if place is None or place.found.kind != RecordKind.HEAD or place.found.identity != self._identity:
+            return False
+        return place.found.since >= self._disk.marks.alive  # else it may have fallen under a mark
 
     def _head_done(self, well: bool) -> None:
         self._head_written = well

@@ -173,6 +173,7 @@ class Store:
             head = later_head(found.head or whole.head, found.freshness)
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
             entry.tags, entry.since = whole.tags, self.marks.newest
+            entry.origin, entry.stored_at = whole.origin, whole.stored_at
             self._memory.commit(entry)
 
     # looks that change nothing
@@ -192,7 +193,7 @@ class Store:
                 stored = place.directory.fetch(place.found, key)
             except GoneError:
                 continue
-            mark = self.marks.verdict(key.text, stored.header.tags, place.found.since)
+            mark = self.marks.verdict(key.text, stored.header.tags, place.found.since, stored.header)
             if mark is None:
                 found.append((place, stored, place.found.freshness))
             elif mark.soft and softens(place.found.status):
@@ -216,7 +217,7 @@ class Store:
             waiting.append(then)
             return
         self._readings[key.text] = [then]
-        place, generation = cold.place, self.generation
+        place, generation, forgotten = cold.place, self.generation, self.marks.forgotten
         assert self._disk is not None
 
         def work() -> StoredRecord:
@@ -228,7 +229,9 @@ class Store:
         def done(stored: object) -> None:
             entry = None
             if isinstance(stored, StoredRecord) and key.text not in self._hidden:
-                is_gone = self.was_removed(key.text, generation, stored.header.tags)
+                header = stored.header
+                is_gone = self.was_removed(key.text, generation, header.tags, header.origin)
+                is_gone |= self.marks.forgotten != forgotten  # it may have fallen under what is forgotten since
                 entry = None if is_gone else self._took(place, stored, stored.body)
             for waiter in self._readings.pop(key.text):
                 waiter(entry)
@@ -322,11 +325,11 @@ class Store:
         """
         return self._removals.seen
 
-    def was_removed(self, text: bytes, since: int, tags: bytes | None) -> bool:
+    def was_removed(self, text: bytes, since: int, tags: bytes | None, origin: str | None = None) -> bool:
         """Whether a key was purged after the generation was `since`, or an entry under it with these tags, one a
-        line; None: they aren't known yet, and may be any.
+        line, or with bytes of this origin; None: they aren't known yet, and may be any.
         """
-        return self._removals.since(text, since, tags)
+        return self._removals.since(text, since, tags, origin)
 
     def note_hit(self, entry: Entry) -> None:
         """An entry in RAM is requested: it is worth keeping on disk, too. Needn't be called for each hit."""
@@ -421,7 +424,7 @@ class Store:
         found, newest = place.found, self.marks.newest
         freshness = found.freshness
         if found.since < self.marks.alive:
-            mark = self.marks.verdict(stored.key.text, stored.header.tags, found.since)
+            mark = self.marks.verdict(stored.key.text, stored.header.tags, found.since, stored.header)
             if mark is not None:
                 etag, length = stored.header.record.etag, found.total or found.body_length
                 self._removals.tell(stored.key, version_of(etag, length), mark)
@@ -435,9 +438,10 @@ class Store:
             slice_bytes = stored.header.record.slice_bytes
             large = Entry.large(stored.key, head, freshness, length=found.total, slice_bytes=slice_bytes)
             large.origin, large.tags, large.since = stored.header.record.origin, stored.header.tags, newest
+            large.stored_at = stored.header.stored_at
             return large
         entry = Entry(stored.key, head, freshness, (body,) if body else (), origin=stored.header.record.origin)
-        entry.tags, entry.since = stored.header.tags, newest
+        entry.tags, entry.since, entry.stored_at = stored.header.tags, newest, stored.header.stored_at
         if entry.size <= self._memory.max_entry:
             self._memory.commit(entry)
         return entry
@@ -447,7 +451,8 @@ class Store:
         disk, pending = self._disk, self._pending
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
-            pending.write(entry, lambda: not self.was_removed(entry.key.text, generation, entry.tags))
+            text, tags, origin = entry.key.text, entry.tags, entry.origin
+            pending.write(entry, lambda: not self.was_removed(text, generation, tags, origin))
 
 
 def _lasting(entry: Entry) -> list[Field]:

@@ -12,6 +12,7 @@ from shield.messages import Request
 from shield.rules.amplification import Account
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
+from shield.rules.purging import Filled
 from shield.rules.routes import cache_key
 from shield.store.entry import Entry
 from shield.store.slices import Where
@@ -96,7 +97,7 @@ def test_a_slice_that_was_written_gives_its_memory_back_and_is_read_from_disk(tm
         data = put(shelf, 0)
         assert memory.used == SLICE
         assert shelf.is_busy
-        await called(lambda done: shelf.write(0, done, still=lambda: True))
+        await called(lambda done: shelf.write(0, done, still=lambda: True, filled=Filled()))
 
         assert (memory.used, shelf.is_busy, shelf.holds(0, SLICE)) == (0, False, True)
         found = shelf.read(0, 100, lambda: None)
@@ -110,7 +111,7 @@ def test_what_was_purged_meanwhile_is_not_written_and_stays_for_its_readers(tmp_
         shelf = shelf_of(ground, FillMemory(1 << 20))
         data = put(shelf, 0)
 
-        assert not shelf.write(0, unheard, still=lambda: False)
+        assert not shelf.write(0, unheard, still=lambda: False, filled=Filled())
         assert not shelf.holds(0, SLICE)
         assert shelf.read(0, 0, unheard) == data
         shelf.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from shield.rules.purge_lines import LoggedPurge, PurgeHistory, line_of_end, lines_of
-from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
+from shield.rules.purging import Filled, MarkKind, PurgeMark, PurgeMarks
 from shield.store.notices import mark_of, marking
 from tests.fuzz.target import Target
 
@@ -11,6 +13,7 @@ MARKS = (
     PurgeMark(3, MarkKind.TAG, b"red", soft=True, at=5.0),
     PurgeMark(4, MarkKind.GLOB, b"/a*.webp"),
     PurgeMark(5, MarkKind.ALL),
+    PurgeMark(6, MarkKind.ORIGIN, b"fra", at=5.0, after=4.0),
 )
 
 
@@ -20,7 +23,7 @@ def check_mark(data: bytes) -> None:
         return
     marks = PurgeMarks()
     marks.add(mark)
-    found = marks.verdict(b"s1:/a/b.webp", b"red\nx", max(0, mark.sequence - 1))
+    found = marks.verdict(b"s1:/a/b.webp", b"red\nx", max(0, mark.sequence - 1), Filled(None, math.inf))
     assert (found is not None) == (mark.sequence > 0 and mark.is_about(b"s1:/a/b.webp", b"red\nx"))
     assert marking(mark)[:11] == data[:11]
 
@@ -30,7 +33,7 @@ def check_log(data: bytes) -> None:
     found.read(data)
     again = PurgeHistory()
     again.read(found.lines())
-    assert again.marks.keys() == found.marks.keys() and again.orders.keys() == found.orders.keys()
+    assert again.marks == found.marks and again.orders.keys() == found.orders.keys()
     assert (again.floor, again.newest) == (found.floor, found.newest)
 
 

@@ -45,6 +45,8 @@ ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
 LONG = {"loadtest.peers", "loadtest.disk workers", "loadtest.disk cold"}
 """Those that take longest, and have others of their module beside them."""
+UNTRIED = {"loadtest.recordings"}
+"""Takes minutes for each fault, as alerts do."""
 PATIENCE = 300.0
 WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
@@ -54,7 +56,9 @@ def _named() -> Iterator[str]:
     """Commands as documents write them, without what is optional in them and without comments."""
     for document in DOCUMENTS:
         for found in re.finditer(r"python -m ((?:loadtest|tests)\.[^`#\n]*)", (ROOT / document).read_text()):
-            yield re.sub(r"\[.*?\]", "", found[1]).strip()
+            command = re.sub(r"\[.*?\]", "", found[1]).strip()
+            if shlex.split(command)[0] not in UNTRIED:
+                yield command
 
 
 def _commands() -> Sequence[str]:

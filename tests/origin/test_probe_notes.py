@@ -23,6 +23,9 @@ canaries = st.builds(
     st.none() | texts,
     st.integers(0, 9),
     st.sampled_from([0, SMALL_BYTES, LARGE_BYTES]),
+    st.booleans(),
+    st.integers(0, 4_000_000_000).map(float),
+    st.integers(0, 4_000_000_000).map(float),
 )
 records = st.builds(
     ProbeRecord,
@@ -34,6 +37,8 @@ records = st.builds(
     st.none() | st.tuples(objects, objects),
     st.floats(0.0, 4e9),
     st.none() | st.builds(LastProbe, st.floats(0.0, 4e9), st.sampled_from(ProbeFinding), st.floats(0.0, 9.0)),
+    st.floats(0.0, 4e9),
+    st.floats(0.0, 4e9),
 )
 
 

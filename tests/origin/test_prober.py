@@ -125,7 +125,10 @@ def test_other_bytes_make_it_corrupt_and_clients_get_those_of_another(
     assert watched.shield.get("/only").body == b"here"  # nobody else has it
     assert caplog.messages == [
         "origin fra: corrupt: other bytes than before under the same ETag, twice; it isn't asked while another can "
-        "serve"
+        "serve",
+        "origin fra: what was stored from it since 2025-06-15T14:52:02Z may be wrong: it is removed "
+        "(corrupt-fra-1750000032000) and fetched again from other origins; purge the CDN of what it fetched since "
+        "then",
     ]
 
 

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from shield.rules.probing import (
     ABSENT_SECONDS,
     CLEAN,
+    DOUBT_SECONDS,
     LARGE_BYTES,
     LARGE_EVERY,
     LEARNED_SECONDS,
@@ -44,10 +45,12 @@ FAILURE = ProbeAnswer(SMALL_BYTES, 1.0, problem="reset")
 RECORD = ProbeRecord((KnownCanary(b"/a", since=NOW), KnownCanary(b"/b", b"v=1", since=NOW)))
 
 
-def told(record: ProbeRecord, *answers: ProbeAnswer, of: tuple[bytes, bytes] = A) -> tuple[ProbeRecord, list[str]]:
+def told(
+    record: ProbeRecord, *answers: ProbeAnswer, of: tuple[bytes, bytes] = A, now: float = NOW
+) -> tuple[ProbeRecord, list[str]]:
     findings = []
     for each in answers:
-        record, finding = after_probe(record, *of, each, NOW)
+        record, finding = after_probe(record, *of, each, now)
         findings.append(finding.value)
     return record, findings
 
@@ -58,7 +61,9 @@ def test_bytes_are_learned_once_and_clean_from_then_on() -> None:
     )
 
     assert findings == ["learned", "clean", "learned", "clean"]
-    assert record.canaries[0] == KnownCanary(b"/a", b"", NOW, b'"1"', 300_000, "one", "many", is_proven=True)
+    assert record.canaries[0] == KnownCanary(
+        b"/a", b"", NOW, b'"1"', 300_000, "one", "many", is_proven=True, small_at=NOW, large_at=NOW
+    )
     assert (record.count, record.is_corrupt) == (4, False)
     assert record.last == LastProbe(NOW, ProbeFinding.CLEAN, 0.02)
 
@@ -122,6 +127,26 @@ def test_a_failure_says_nothing_of_bytes() -> None:
 
     assert findings == ["learned", "failed", "clean"]
     assert told(record, answer("two"), FAILURE, answer("two"))[0].is_corrupt
+
+
+def test_its_bytes_are_doubtful_since_the_canary_that_tells_was_clean_at_this_length() -> None:
+    record, _ = told(RECORD, answer(), answer("many", asked=LARGE_BYTES), now=NOW + 10.0)
+    record, _ = told(record, answer(), now=NOW + 20.0)
+    record, _ = told(record, answer(), of=B, now=NOW + 30.0)
+    small, _ = told(record, answer("two"), answer("two"), now=NOW + 40.0)
+    large, _ = told(record, *[answer("two", asked=LARGE_BYTES)] * 2, now=NOW + 40.0)
+
+    assert (small.corrupt_at, small.doubtful_since) == (NOW + 40.0, NOW + 20.0)
+    assert (large.corrupt_at, large.doubtful_since) == (NOW + 40.0, NOW + 10.0)
+    still, _ = told(small, answer("two"), now=NOW + 50.0)
+    assert (still.corrupt_at, still.doubtful_since) == (NOW + 40.0, NOW + 20.0)
+
+
+def test_of_bytes_that_came_only_once_it_isnt_known_which_were_right() -> None:
+    record, _ = told(RECORD, answer(), now=NOW + 10.0)
+    corrupt, _ = told(record, answer("two"), answer("two"), now=NOW + 40.0)
+
+    assert corrupt.doubtful_since == NOW + 40.0 - DOUBT_SECONDS
 
 
 def test_it_is_corrupt_until_all_is_clean_several_times_in_a_row() -> None:

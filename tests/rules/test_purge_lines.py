@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +39,13 @@ def test_marks_and_orders_are_read_as_they_were_written() -> None:
     assert found.orders == {"a-1": ORDER}
     assert found.newest == 7
     assert history(found.lines()) == found
+
+
+def test_a_mark_about_an_origin_keeps_its_time() -> None:
+    mark = PurgeMark(3, MarkKind.ORIGIN, b"fra", at=9.0, after=2.5)
+
+    assert list(history(lines_of([mark])).marks.values()) == [mark]
+    assert not history(lines_of([replace(mark, after=math.nan)])).marks
 
 
 def test_an_order_is_open_until_its_end_is_logged() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shield.rules.purging import (
     MOST_GLOBS,
+    Filled,
     MarkKind,
     PurgeMark,
     PurgeMarks,
@@ -52,10 +53,10 @@ def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
     for mark in (hard, soft):
         marks.add(mark)
 
-    assert marks.verdict(KEY, TAGS, 2) == hard
-    assert marks.verdict(KEY, TAGS, 3) == soft
-    assert marks.verdict(KEY, TAGS, 5) is None
-    assert marks.verdict(KEY, b"", 2) == soft
+    assert marks.verdict(KEY, TAGS, 2, Filled()) == hard
+    assert marks.verdict(KEY, TAGS, 3, Filled()) == soft
+    assert marks.verdict(KEY, TAGS, 5, Filled()) is None
+    assert marks.verdict(KEY, b"", 2, Filled()) == soft
 
 
 def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_place() -> None:
@@ -64,11 +65,11 @@ def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_plac
         marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
 
     marks.forget(3)
-    assert (marks.newest, marks.alive, len(marks)) == (4, 4, 1)
-    marks.forget(4)
+    assert (marks.newest, marks.alive, len(marks)) == (5, 5, 2)
+    marks.forget(5)
 
-    assert (marks.newest, marks.alive, len(marks)) == (4, 0, 0)
-    assert marks.verdict(KEY, TAGS, 0) is None
+    assert (marks.newest, marks.alive, len(marks)) == (5, 0, 0)
+    assert marks.verdict(KEY, TAGS, 0, Filled("/i*", 9.0)) is None
 
 
 def test_more_patterns_than_lookups_can_bear_are_refused_until_some_are_forgotten() -> None:
@@ -84,18 +85,69 @@ def test_more_patterns_than_lookups_can_bear_are_refused_until_some_are_forgotte
     marks.check_globs([b"/new*"])
 
 
+@pytest.mark.parametrize(
+    ("filled", "since", "falls"),
+    [
+        (Filled("fra", 100.0), 6, True),
+        (Filled("fra", 150.0), 6, True),
+        (Filled("fra", 99.9), 6, False),  # before the last clean probe
+        (Filled("fra", 150.0), 7, False),  # it came after the purge
+        (Filled("iad", 150.0), 6, False),
+        (Filled("fr", 150.0), 6, False),
+        (Filled("", 150.0), 6, False),
+        (Filled(None, 150.0), 6, True),  # that may have been fra
+        (Filled(None, 99.9), 6, False),
+        (Filled("fra", 0.0), 6, False),  # no bytes of an origin
+        (Filled(None, 0.0), 6, False),
+    ],
+)
+def test_a_mark_about_an_origin_is_about_what_was_filled_from_it_since_a_time(
+    filled: Filled, since: int, falls: bool
+) -> None:
+    marks = PurgeMarks()
+    mark = PurgeMark(7, MarkKind.ORIGIN, b"fra", at=120.0, after=100.0)
+    marks.add(mark)
+
+    assert marks.verdict(KEY, TAGS, since, filled) == (mark if falls else None)
+
+
+def test_what_is_being_stored_may_fall_under_a_mark_about_its_origin() -> None:
+    mark = PurgeMark(7, MarkKind.ORIGIN, b"fra", after=100.0)
+
+    assert mark.is_about(KEY, TAGS, "fra") and mark.is_about(KEY, TAGS, None) and mark.is_about(KEY, TAGS)
+    assert not mark.is_about(KEY, TAGS, "iad") and not mark.is_about(KEY, None, "")
+
+
+def test_of_marks_about_one_origin_those_are_kept_that_say_more_than_others() -> None:
+    marks, early = PurgeMarks(), PurgeMark(3, MarkKind.ORIGIN, b"fra", after=10.0)
+    late = PurgeMark(5, MarkKind.ORIGIN, b"fra", after=20.0)
+    for mark in (early, late, PurgeMark(4, MarkKind.ORIGIN, b"fra", after=20.0)):
+        marks.add(mark)
+    assert set(marks) == {early, late}
+    assert marks.verdict(KEY, b"", 3, Filled("fra", 15.0)) is None
+    assert marks.verdict(KEY, b"", 2, Filled("fra", 15.0)) == early
+
+    whole = PurgeMark(6, MarkKind.ORIGIN, b"fra", after=5.0)
+    marks.add(whole)
+    assert list(marks) == [whole]
+
+
 PIECES = st.lists(st.sampled_from([b"/", b"a", b"b", b"*", b":", b"s1:"]), min_size=1, max_size=6).map(b"".join)
 KINDS = st.sampled_from(list(MarkKind))
 ALL_MARKS = st.lists(
-    st.builds(PurgeMark, st.integers(1, 9), KINDS, PIECES, st.booleans(), st.floats(0.0, 9.0)), max_size=8
+    st.builds(
+        PurgeMark, st.integers(1, 9), KINDS, PIECES, st.booleans(), st.floats(0.0, 9.0), st.integers(0, 4).map(float)
+    ),
+    max_size=8,
 )
+FILLED = st.builds(Filled, st.none() | PIECES.map(bytes.decode), st.integers(0, 5).map(float))
 ALL_TAGS = st.lists(st.sampled_from([b"a", b"b", b"/"]), max_size=2).map(b"\n".join)
 
 
 @settings(max_examples=tries(300))
-@given(ALL_MARKS, PIECES, ALL_TAGS, st.integers(0, 9), st.integers(0, 9))
+@given(ALL_MARKS, PIECES, ALL_TAGS, FILLED, st.integers(0, 9), st.integers(0, 9))
 def test_verdicts_are_those_of_looking_at_every_mark(
-    given_marks: list[PurgeMark], key: bytes, tags: bytes, since: int, forgotten: int
+    given_marks: list[PurgeMark], key: bytes, tags: bytes, filled: Filled, since: int, forgotten: int
 ) -> None:
     key = b"s1:/" + key
     marks = PurgeMarks()
@@ -103,9 +155,10 @@ def test_verdicts_are_those_of_looking_at_every_mark(
         marks.add(mark)
     marks.forget(forgotten)
 
-    found = marks.verdict(key, tags, since)
+    found = marks.verdict(key, tags, since, filled)
 
-    hit = [mark for mark in given_marks if mark.sequence > max(since, forgotten) and mark.is_about(key, tags)]
+    later = [mark for mark in given_marks if mark.sequence > max(since, forgotten)]
+    hit = [mark for mark in later if mark.is_about(key, tags, filled.origin) and _in_time(mark, filled)]
     wanted = [mark for mark in hit if not mark.soft] or hit
     assert (found is None) == (not wanted)
     if found is not None:
@@ -113,3 +166,7 @@ def test_verdicts_are_those_of_looking_at_every_mark(
         assert not found.soft or found.sequence == max(mark.sequence for mark in wanted)
     assert marks.newest == max([mark.sequence for mark in given_marks], default=0)
     assert marks.alive == max([mark.sequence for mark in given_marks if mark.sequence > forgotten], default=0)
+
+
+def _in_time(mark: PurgeMark, filled: Filled) -> bool:
+    return mark.kind is not MarkKind.ORIGIN or (filled.stored_at > 0.0 and filled.stored_at >= mark.after)

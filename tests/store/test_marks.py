@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import of_fields
-from shield.rules.purging import MarkKind, PurgeMark, PurgeMarks
+from shield.rules.purging import Filled, MarkKind, PurgeMark, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
 from shield.store.directory.files import Files
@@ -221,6 +222,93 @@ def test_slices_from_before_a_hard_mark_are_no_part_of_an_entry_from_after_it(tm
     asyncio.run(run())
 
 
+def in_two_slices(tags: bytes, born: float = 0.0) -> Entry:
+    head = of_fields(200, ((b"etag", b'"1"'), (b"content-length", b"131072")))
+    made = Entry.large(entry("a").key, head, Freshness(born, 3600.0, 0.0, 0.0), length=1 << 17, slice_bytes=1 << 16)
+    made.tags = tags
+    return made
+
+
+async def write_slices(store: Store, large_one: Entry, fill: bytes) -> None:
+    slices = store.slices(large_one)
+    assert isinstance(slices, Slices)
+    for number in (0, 1):
+        assert slices.commit(number, (fill * (1 << 16),), lambda well: None, still=lambda: True)
+    await until(lambda: slices.read_nowait(1, 0, 3) == bytearray(fill * 3))
+
+
+def test_a_large_entry_is_found_again_once_the_same_version_was_fetched_after_a_purge(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            await write_slices(store, in_two_slices(b"red"), b"o")
+            publish(store, HARD)
+            assert await find(store, entry("a")) is None
+
+            await write_slices(store, in_two_slices(b"red"), b"n")
+
+            assert await find(store, entry("a")) is not None, "before any sweep"
+
+    asyncio.run(run())
+
+
+def test_slices_go_when_a_validation_changes_their_tags(tmp_path: Path) -> None:
+    """Else a purge by a later tag would miss them, and they would be part of what is fetched next."""
+
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            await write_slices(store, in_two_slices(b"blue"), b"o")
+            before = await find(store, entry("a"))
+            assert before is not None
+            store.freshen(in_two_slices(b"red", born=500.0), before)
+            directory = store.volumes()[0].directory
+            assert directory is not None
+            await until(lambda: not directory.index.slices(entry("a").key.digest))
+            after = await find(store, entry("a"))
+            assert after is not None and after.tags == b"red"
+
+            publish(store, HARD)
+            assert await find(store, entry("a")) is None
+            assert store.slices(in_two_slices(b"red")).read_nowait(1, 0, 3) is Where.MISSING
+
+    asyncio.run(run())
+
+
+def test_marks_that_are_missed_while_others_are_read_again_are_read_again_too() -> None:
+    shared = Shared(slots=1 << 10, log_bytes=1 << 10)
+    store = Store(MemoryTier(capacity=1 << 20, max_entry=1 << 20), shared)
+
+    def overrun(mark: PurgeMark) -> None:
+        shared.publish([marking(mark)], purge=mark.sequence)
+        shared.publish([b"x" * 100] * 20)
+        store.catch_up()
+
+    overrun(HARD)
+    overrun(PurgeMark(7, MarkKind.TAG, b"later"))
+    store.restore_marks([HARD], 5)  # as it was read before the second
+
+    assert store.has_lost_marks
+    store.restore_marks([HARD, PurgeMark(7, MarkKind.TAG, b"later")], 7)
+    assert not store.has_lost_marks
+    assert {mark.kind for mark in store.marks} == {MarkKind.TAG}, "not everything counts as purged"
+
+
+def test_what_is_read_from_a_disk_while_marks_are_forgotten_may_have_fallen_under_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            store.commit(tagged("a"))
+            await written(store)
+            publish(store, HARD)
+            place = store._disk and store._disk.lookup(entry("a").key.digest)
+            assert place
+            done: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+            store.read(Cold(place), entry("a").key, done.set_result)
+            store.marks.forget(5)
+
+            assert await done is None
+
+    asyncio.run(run())
+
+
 async def swept(store: Store) -> list[bytes]:
     """The keys that turned out to have fallen under a mark."""
     volume = store.volumes()[0]
@@ -374,3 +462,177 @@ def test_what_is_purged_does_not_stay_when_its_segment_must_go(tmp_path: Path) -
             assert fates == [Fate.DROP, Fate.KEEP]
 
     asyncio.run(run())
+
+
+FRA = PurgeMark(5, MarkKind.ORIGIN, b"fra", at=1000.0, after=980.0)
+
+
+def filled(name: str, origin: str | None, stored_at: float) -> Entry:
+    made = tagged(name)
+    made.origin, made.stored_at = origin, stored_at
+    return made
+
+
+FILLED = [filled("wrong", "fra", 985.0), filled("before", "fra", 979.0), filled("other", "iad", 985.0)]
+KEPT = ["before", "other"]
+
+
+async def left(store: Store) -> list[str]:
+    return [name for name in ("wrong", *KEPT) if await find(store, entry(name)) is not None]
+
+
+@pytest.mark.parametrize("memory", [0, 4 << 20], ids=["disk", "both"])
+def test_what_was_filled_from_an_origin_since_a_time_falls_under_a_mark_about_it(tmp_path: Path, memory: int) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=memory) as (store,):
+            for each in FILLED:
+                assert store.commit(each)
+            await written(store)
+            assert await left(store) == ["wrong", *KEPT]
+
+            publish(store, FRA)
+
+            assert await left(store) == KEPT
+            assert store.plain(entry("wrong").key, 1000.0) is None
+            store.commit(filled("wrong", "fra", 1001.0))
+            await written(store)
+            assert await left(store) == ["wrong", *KEPT]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["plain", "read"])
+def test_an_entry_that_comes_into_ram_from_a_disk_still_knows_where_it_came_from(tmp_path: Path, how: str) -> None:
+    async def run() -> None:
+        async with stores(tmp_path) as (store,):
+            for each in FILLED:
+                assert store.commit(each)
+            await written(store)
+            store._memory.clear()
+            for each in FILLED:
+                found = store.plain(each.key, 1000.0) if how == "plain" else await find(store, each)
+                assert found is not None
+            assert [(each.origin, each.stored_at) for each in store.in_memory()] == [
+                (each.origin, each.stored_at) for each in FILLED
+            ]
+            for each in FILLED:  # under a later head, with other tags
+                later = each.freshened(each.head, Freshness(990.0, 100.0, 0.0, 0.0))
+                later.tags = b"blue"
+                assert store.freshen(later, each)
+            await written(store)
+
+            publish(store, FRA)
+
+            assert await left(store) == KEPT
+
+    asyncio.run(run())
+
+
+def test_an_entry_on_its_way_to_a_disk_falls_under_a_mark_about_its_origin(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in FILLED:
+                assert store.commit(each)
+            publish(store, FRA)
+
+            assert await left(store) == KEPT
+            await written(store)
+            assert await left(store) == KEPT
+
+    asyncio.run(run())
+
+
+def test_an_entry_that_goes_to_a_disk_in_slices_falls_under_a_mark_about_its_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.store.pending.WHOLE", 1000)
+
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in FILLED:
+                made = entry(each.key.text.decode().rpartition("/")[2], bytes(2000), fields=((b"etag", b'"1"'),))
+                made.origin, made.stored_at = each.origin, each.stored_at
+                assert store.commit(made)
+            await written(store)
+            assert all([isinstance(found := await find(store, each), Entry) and found.is_large for each in FILLED])
+
+            publish(store, FRA)
+
+            assert await left(store) == KEPT
+
+    asyncio.run(run())
+
+
+def test_a_mark_about_another_origin_does_not_lose_what_is_being_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in FILLED:
+                assert store.commit(each)
+            await written(store)
+            read: dict[str, Entry | None] = {}
+            assert store._disk is not None
+            for name in ("other", "wrong"):
+                place = store._disk.lookup(entry(name).key.digest)
+                assert place is not None
+                store.read(Cold(place), entry(name).key, partial(read.__setitem__, name))
+            publish(store, FRA)
+            await until(lambda: len(read) == 2)
+
+            assert read["other"] is not None and read["wrong"] is None
+
+    asyncio.run(run())
+
+
+def test_a_large_entry_keeps_the_slices_that_came_from_elsewhere(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            head = of_fields(200, ((b"etag", b'"1"'), (b"content-length", b"196608")))
+            fresh = Freshness(0.0, 3600.0, 0.0, 0.0)
+            whole = Entry.large(entry("a").key, head, fresh, length=3 << 16, slice_bytes=1 << 16)
+            whole.origin, whole.stored_at = "iad", 984.0
+            slices = store.slices(whole)
+            assert isinstance(slices, Slices)
+            came = (None, Filled("fra", 985.0), Filled("fra", 970.0))
+            for number, each in enumerate(came):
+                done = slices.commit(number, (bytes(1 << 16),), lambda well: None, still=lambda: True, filled=each)
+                assert done
+            await until(lambda: slices.has(2))
+            publish(store, FRA)
+
+            found = await find(store, entry("a"))
+            assert found is not None and (found.origin, found.stored_at) == ("iad", 984.0)
+            again = store.slices(whole)
+            assert [again.read_nowait(number, 0, 5) is Where.MISSING for number in range(3)] == [False, True, False]
+            assert await swept(store) == [entry("a").key.text]
+            store.marks.forget(5)
+            again = store.slices(whole)
+            assert isinstance(again, Slices) and [again.has(number) for number in range(3)] == [True, False, True]
+
+    asyncio.run(run())
+
+
+def test_a_sweep_removes_what_falls_under_a_mark_about_an_origin(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with stores(tmp_path, memory=0) as (store,):
+            for each in FILLED:
+                assert store.commit(each)
+            await written(store)
+            publish(store, FRA)
+
+            assert await swept(store) == [entry("wrong").key.text]
+            store.marks.forget(5)
+
+            assert await left(store) == KEPT
+
+    asyncio.run(run())
+
+
+def test_a_fill_under_way_is_told_by_its_origin() -> None:
+    store = in_ram()
+    text, before = entry("a").key.text, store.generation
+    publish(store, FRA)
+
+    assert store.was_removed(text, before, b"", "fra")
+    assert store.was_removed(text, before, b""), "its origin isn't known yet"
+    assert not store.was_removed(text, before, b"", "iad")
+    assert not store.was_removed(text, store.generation, b"")

@@ -161,6 +161,17 @@ class CacheDirectory:
             self._condition.unreadable(error)
         return None
 
+    def spared(self, found: Found, key: CacheKey, slice_number: int | None = None) -> Found | None:
+        """The position of a record that is to be written elsewhere, with all that is known of marks of purges; None
+        if it isn't there any more. As `peek`.
+        """
+        try:
+            spared = self.index.spared(key.digest, slice_number)
+        except (IndexDamagedError, OSError) as error:
+            self._condition.unreadable(error)
+            return None
+        return spared if spared is not None and spared.same_record(found) else None
+
     def fetch(self, found: Found, key: CacheKey, slice_number: int | None = None) -> StoredRecord:
         """As `fetch_nowait`, but waits for the disk, and follows a record that has moved since."""
         try:
@@ -210,6 +221,15 @@ class CacheDirectory:
         """Nothing here falls under a mark of a purge up to this one. Raises OSError, StoreError."""
         return self.index.counters().swept
 
+    def fence(self) -> int:
+        """Nothing is added that may fall under a mark up to this one. Raises OSError, StoreError."""
+        return self.index.counters().fence
+
+    def is_empty(self) -> bool:
+        """Whether no record is here, nor one to be found by a rebuild. Raises OSError, StoreError."""
+        counters = self.index.counters()
+        return not (counters.entries or counters.unscanned)
+
     def swept_before(self) -> int:
         """The same as far as it is known durably, though the index was lost since. Raises OSError."""
         return self._claim.swept()
@@ -256,7 +276,9 @@ class CacheDirectory:
             return self._log.freshen(key, found, head, freshness, since=since)
 
     def retag(self, record: Record) -> Found | None:
-        """Give an entry this record's head and its tags, by writing it again. None if it is no longer there."""
+        """Give an entry this record's head and its tags, by writing it again; a large one that gets another tag loses
+        its slices, since a purge by that would miss them. None if it is no longer there.
+        """
         with self._condition.changing("writing to"):
             return self._log.retag(record)
 

@@ -119,6 +119,16 @@ class Index:
         found = None if value is None else unpack_found(value)
         return None if found is None or found.kind == RecordKind.REMOVED else found
 
+    def spared(self, digest: bytes, slice_number: int | None = None) -> Found | None:
+        """As `peek`, with all that is known of marks of purges: what a sweep has left falls under none of these."""
+        with self._reading() as txn:
+            value = txn.get(key_of(digest, slice_number), db=self._entries)
+            swept = self._tables.counters(txn).swept
+        found = None if value is None else unpack_found(value)
+        if found is None or found.kind == RecordKind.REMOVED:
+            return None
+        return found if found.since >= swept else found._replace(since=swept)
+
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
         """The slices stored under a digest, of any version, in order."""
         return list(self._slices(digest))

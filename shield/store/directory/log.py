@@ -177,7 +177,18 @@ class Log:
     def _write_again(self, record: Record, found: Found) -> Found | None:
         header, body = read_record(self._files, self._segments.open(found.segment), found)
         again = replace(under_head_of(record, header.record), tags=record.tags, since=record.since)
-        return self._commit_wanted([Draft(again, [body], replaces=found)])[0]
+        done = self._commit_wanted([Draft(again, [body], replaces=found)])[0]
+        more = set(record.tags.split(b"\n")) - set(header.record.tags.split(b"\n"))
+        if done is not None and found.kind == RecordKind.HEAD and more:
+            self._forget_older(record.key, done.sequence)
+        return done
+
+    def _forget_older(self, key: CacheKey, sequence: int) -> None:
+        """Drop what is older under a key, durably: an entry's slices, which lack a tag by which it may be purged."""
+        with self._index.write() as change:
+            tombstone = indexed_as(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
+            change.remove(key.digest, tombstone, sequence=sequence)
+        self.bury([key], sequence)
 
     def _forget_record(self, digest: bytes, found: Found) -> None:
         with self._index.write() as change:
@@ -406,7 +417,8 @@ class Log:
             writer = self._writer
             if (writer is None or writer.end + length > self.segment_bytes) and not self.room.has_segment():
                 return False
-            draft = Draft(latest(record, found), [body], replaces=found)
+            since = max(found.since, candidate.found.since)
+            draft = Draft(latest(record, found._replace(since=since)), [body], replaces=found)
             try:
                 if self._commit_wanted([draft])[0] is not None:
                     return True

@@ -122,7 +122,7 @@ def later_head(block: bytes, freshness: Freshness) -> StoredHead:
 def latest(record: Record, found: Found) -> Record:
     """A record under the newest head known, if a later one came."""
     if not found.head:
-        return record
+        return record if record.since >= found.since else replace(record, since=found.since)
     later = record_of(record.key, later_head(found.head, found.freshness), found.freshness)
     return replace(under_head_of(later, record), since=found.since)
 

@@ -33,7 +33,8 @@ class Fate(Enum):
 
 
 class ReclaimCandidate:
-    """A record whose segment must go: its index value, its header, and on request its body.
+    """A record whose segment must go: its index value, its header, and on request its body. The index value has all
+    that is known of marks of purges.
 
     `can_stay`: there is room to keep it.
     """
@@ -85,7 +86,7 @@ class Drain:
             segment = self._segments.open(number)
         except (DamagedError, FileNotFoundError):
             return 0
-        last, left = 0, keep_bytes
+        last, left, swept = 0, keep_bytes, self._index.counters().swept  # before any record is looked up
         dropped: list[ReclaimCandidate] = []
         heads: list[tuple[Found, Header]] = []
         for offset, header in self._records(segment):
@@ -93,6 +94,7 @@ class Drain:
             found = self._index.lookup(header.digest, header.slice)
             if found is None or found.segment != number or found.offset != offset:
                 continue
+            found = found if found.since >= swept else found._replace(since=swept)  # the sweep has left it
             if found.kind == RecordKind.HEAD and len(heads) < _HEADS:
                 heads.append((found, header))  # judged once its slices have been
                 continue

@@ -41,7 +41,7 @@ _CLAIMED = Struct("<8x4sB3xII")  # magic, format, and the two lengths
 _TABLE_ITEM = Struct("<Q").size
 # positions of these among the fixed fields
 _KIND, _FLAGS, _HEADER_LENGTH, _BODY_LENGTH, _TEXT_LENGTH, _HEAD_LENGTH, _ETAG_LENGTH = 3, 4, 5, 6, 7, 8, 9
-_TAGS_LENGTH = 11
+_ORIGIN_LENGTH, _TAGS_LENGTH = 10, 11
 _STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED = 12, 13, 15, 16, 17, 18, 23, 24
 _SINCE = 25
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
@@ -80,7 +80,7 @@ class Record:
     must_revalidate: bool = False
     origin: str | None = None
     tags: bytes = b""
-    stored_at: float = 0.0
+    stored_at: float = 0.0  # epoch seconds when its body had come from there; 0.0: that isn't known
     total: int = 0
     slice: int = 0
     slice_bytes: int = 0
@@ -160,6 +160,15 @@ class Header:
         return _tags(self._data, self._fixed)
 
     @property
+    def origin(self) -> str | None:
+        """This and the next one as in `Record`."""
+        return _origin(self._data, self._fixed)
+
+    @property
+    def stored_at(self) -> float:
+        return float(self._fixed[_STORED_AT])
+
+    @property
     def table(self) -> bytes:
         """The checksums of the body's blocks, as `checksums` gives them."""
         return self._data[self.header_length - _TABLE_ITEM * -(-self.body_length // BLOCK) :]
@@ -207,8 +216,16 @@ class Whole(NamedTuple):
 
     @property
     def tags(self) -> bytes:
-        """As in `Record`: not extracted for each response."""
+        """As in `Record`: not extracted for each response. So are the next two."""
         return _tags(self.data, _FIXED.unpack_from(self.data))
+
+    @property
+    def origin(self) -> str | None:
+        return _origin(self.data, _FIXED.unpack_from(self.data))
+
+    @property
+    def stored_at(self) -> float:
+        return float(_FIXED.unpack_from(self.data)[_STORED_AT])
 
 
 class ForeignError(ValueError):
@@ -364,6 +381,13 @@ def _record(header: bytes, fixed: tuple[Any, ...]) -> Record:
 def _tags(header: bytes | bytearray, fixed: tuple[Any, ...]) -> bytes:
     start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_TAGS_LENGTH])  # after key text, head, etag and origin
     return bytes(header[start : start + fixed[_TAGS_LENGTH]])
+
+
+def _origin(header: bytes | bytearray, fixed: tuple[Any, ...]) -> str | None:
+    if not fixed[_FLAGS] & _HAS_ORIGIN:
+        return None
+    start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_ORIGIN_LENGTH])  # after key text, head and etag
+    return bytes(header[start : start + fixed[_ORIGIN_LENGTH]]).decode()
 
 
 def padding(length: int) -> int:

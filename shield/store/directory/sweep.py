@@ -120,4 +120,4 @@ class Sweep:
     def _mark(self, header: Header, since: int, marks: PurgeMarks) -> PurgeMark | None:
         if since >= self.until or header.kind == RecordKind.REMOVED:
             return None
-        return marks.verdict(header.text, header.tags, since)
+        return marks.verdict(header.text, header.tags, since, header)
