@@ -25,7 +25,7 @@ def told(target: str = "/a?w=1", status: int = 200, size: int = 3, *, sent: int 
     return LoggedRequest(LineKind.OBJECT, AT, target.encode(), status, size, sent, False)
 
 
-JSON_LINES = {
+JSON_LINES: dict[str, dict[str, object]] = {
     "nginx": {
         "time_iso8601": "2025-11-29T15:00:00+01:00",
         "request_method": "GET",

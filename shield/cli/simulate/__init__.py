@@ -33,7 +33,7 @@ def simulate(
     ],
     more: Annotated[
         list[Path] | None,
-        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="[FILE]...", show_default=False),
+        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
     ] = None,
     sweep: _SweepOption = None,
     sample: Annotated[
