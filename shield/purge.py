@@ -104,7 +104,9 @@ class Purge:
         if len(targets) > _MOST_NOTED:
             now = self._clock()
             self._changes.add_all(now, now + self.lag)
-        return await self._remove_targets(targets, ChangeKind.PURGED if len(targets) <= _MOST_NOTED else None)
+        removed = await self._remove_targets(targets, ChangeKind.PURGED if len(targets) <= _MOST_NOTED else None)
+        await self._mark_absent(targets)
+        return removed
 
     async def take_down(self, targets: Sequence[bytes]) -> tuple[int, bool]:
         """Remove the entries of these targets, and have only the primary bring them back, until `lift`; returns how
@@ -116,6 +118,7 @@ class Purge:
         keys = self._keys(targets)
         self._changes.take_down(keys)
         removed = await self._remove_targets(targets, None)
+        await self._mark_absent(targets)
         await self._record(keys, lifted=False)
         return removed, self._directory is not None
 
@@ -150,7 +153,21 @@ class Purge:
                 waiting.append(done)
             await asyncio.gather(*waiting)
             count += len(keys)
+        if kind is ChangeKind.PURGED:
+            await self._mark_absent(targets, soft=True)
         return count
+
+    async def _mark_absent(self, targets: Sequence[bytes], *, soft: bool = False) -> None:
+        """Have directories that are out, or that can't be written, obey once they are back, though it is another
+        process to which they come. Raises StoreError.
+        """
+        if all(volume.writable for volume in self._store.volumes()):
+            return
+        for at in range(0, len(targets), _BATCH):
+            texts = [key.text for key in self._keys(targets[at : at + _BATCH])]
+            add = partial(self.log.add_marks, MarkKind.KEY, texts, soft=soft)
+            await asyncio.get_running_loop().run_in_executor(None, add)
+        self._store.catch_up()
 
     async def forget(self, targets: Sequence[bytes]) -> int:
         """Remove the entries of objects that were deleted; returns how many were stored. Raises as `targets`."""

@@ -13,6 +13,8 @@ from shield.store.sweeping import Sweeper
 from shield.store.tiers import Store
 
 _BATCH = 1000  # entries in RAM looked at in one go: a millisecond or two
+_REST = 3.0  # times as long as a batch took: purges one after another don't keep the loop busy
+_LONGEST_REST = 0.05
 _FORGET_TICKS = 5
 _TRIM_TICKS = 60
 
@@ -95,10 +97,13 @@ class PurgeUpkeep:
         task.add_done_callback(self._tasks.discard)
 
     async def _sweep_memory(self) -> None:
+        loop, store = asyncio.get_running_loop(), self._store
         self._sweeping = True
         try:
-            while self._store.sweep_memory(_BATCH):  # noqa: ASYNC110  # others have their turn
-                await asyncio.sleep(0)
+            until, began = store.marks.newest, loop.time()
+            while store.memory_swept < until and store.sweep_memory(_BATCH):
+                await asyncio.sleep(min((loop.time() - began) * _REST, _LONGEST_REST))  # others have their turn
+                began = loop.time()
         finally:
             self._sweeping = False
 
@@ -107,19 +112,23 @@ class PurgeUpkeep:
             await asyncio.get_running_loop().run_in_executor(None, self._log.trim, self._disks_swept())
 
     def _forget(self) -> None:
-        """Drop the marks that no entry falls under any more."""
-        until = min(self._store.memory_swept, self._disks_swept())
+        """Drop the marks that no entry falls under any more. A directory that is out brings those that it missed."""
+        until = min(self._store.memory_swept, self._disks_swept(in_use=True))
         if until >= min(mark.sequence for mark in self._store.marks):
             self._store.marks.forget(until)
 
-    def _disks_swept(self) -> int:
-        """No entry on a disk falls under a mark up to this one; of a directory that is out that isn't known."""
-        return min(self._all_swept(), default=self._store.marks.newest)
+    def _disks_swept(self, *, in_use: bool = False) -> int:
+        """No entry on a disk falls under a mark up to this one; of a directory that is out that isn't known. Or of
+        the directories in use only.
+        """
+        return min(self._all_swept(in_use=in_use), default=self._store.marks.newest)
 
-    def _all_swept(self) -> list[int]:
+    def _all_swept(self, *, in_use: bool = False) -> list[int]:
         found = []
         for volume in self._store.volumes():
             swept, directory = 0, volume.directory
+            if directory is None and in_use:
+                continue
             with suppress(StoreError, OSError):
                 swept = 0 if directory is None else directory.swept()
             found.append(swept)

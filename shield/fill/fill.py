@@ -350,6 +350,8 @@ class Fill:
         if not sliced.is_kept and settled.drops:
             means.store.drop(self.resource.key)  # else its first slice on disk replaces it
         self._releases().late(self.entry, self._means.clock(), self.disposition)
+        if sliced.is_kept and settled.drops and not sliced.shared_by and self.question.stored is not None:
+            self._registry.outdate(self.question.stored, sliced)  # which nobody reads, so that it isn't stored
         self._finish(Phase.COMPLETE)
         sliced.begin(adopted)
 

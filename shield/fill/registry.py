@@ -26,6 +26,9 @@ class Registry(SlicedRegistry, Protocol[F]):
     def drop(self, key: CacheKey) -> None:
         """Drop the entry under the key."""
 
+    def outdate(self, stored: Entry, found: SlicedFill) -> None:
+        """Origins have another version than the stored entry: it is dropped once nobody reads it."""
+
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
         """A response under this key shows whether the next requests need wait for each other."""
 

@@ -211,8 +211,8 @@ class FillTable:
         self._all_sliced.discard(fill)
         if self._last_parts.get(fill.resource.key.text) is fill:
             del self._last_parts[fill.resource.key.text]
-            if fill.outdated:
-                self._store.drop(fill.resource.key)
+        if fill.outdated and not self._are_read(fill):
+            self._store.drop(fill.resource.key)
 
     def lacks_parts(self, fill: SlicedFill) -> None:
         """Its origin ignores ranges of this object: it is fetched as a whole for a while."""
@@ -234,6 +234,21 @@ class FillTable:
         else:
             fill.outdated = True  # it is hidden, and still read
 
+    def outdate(self, stored: Entry, found: SlicedFill) -> None:
+        """Origins have another version than the stored entry: it is dropped once nobody reads it."""
+        if found.is_of(stored):
+            return
+        mine = [fill for fill in self._all_sliced if fill.is_of(stored) and fill.resource.key == stored.key]
+        for fill in mine:
+            fill.outdated = True
+            self._sliced[stored.key.text] = fill  # in the place of what was found, for those who come meanwhile
+        if not mine:
+            self._store.drop(stored.key)
+
+    def _are_read(self, over: SlicedFill) -> bool:
+        """Whether others read the same version of a large entry."""
+        return any(fill.resource.key == over.resource.key and fill.is_of(over.entry) for fill in self._all_sliced)
+
     def drop_sliced(self, fill: SlicedFill) -> None:
         """Origins have another version: drop the entry of this one."""
         if self._sliced.get(fill.resource.key.text) is fill:
@@ -246,6 +261,9 @@ class FillTable:
         """Refresh `resource` in the background, or fetch it if nothing is stored, unless a fill of it is under way or
         all its origins are bad. Its bytes are counted for the `purpose`.
         """
+        sliced = self._sliced.get(resource.key.text)
+        if sliced is not None and sliced.outdated:
+            return  # another version is known to be there, and this one goes with its last reader
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = self._validation(resource, b"GET", stored)
             want.purpose = purpose

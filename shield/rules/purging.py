@@ -27,6 +27,7 @@ class MarkKind(IntEnum):
     GLOB = 3  # likewise of whole keys, with * for any characters
     ALL = 4  # nothing: it is about all entries
     ORIGIN = 5  # the name of an origin whose bytes turned out to be wrong, or may be
+    KEY = 6  # the text of a key: of its entry, with all variants
 
 
 class Provenance(Protocol):
@@ -79,6 +80,8 @@ class PurgeMark:
             return tags is None or self.text in tags.split(b"\n")
         if kind is MarkKind.PREFIX:
             return text.startswith(self.text, _start(text, self.text))
+        if kind is MarkKind.KEY:
+            return text.partition(OF_VARIANT)[0] == self.text
         return kind is MarkKind.ALL or _matches(_parts(self.text), text)
 
 
@@ -175,11 +178,12 @@ class PurgeMarks:
 class _MarkTables:
     """Marks by what they are about. Only added to."""
 
-    __slots__ = ("all", "globs", "keys", "origins", "paths", "tags")
+    __slots__ = ("all", "globs", "keys", "named", "origins", "paths", "tags")
 
     def __init__(self) -> None:
         self.all: _Pair = _NOTHING
         self.tags: _Table = {}
+        self.named: _Table = {}  # whole keys
         self.paths: _Lengths = ()  # prefixes in any space, by their length
         self.keys: _Lengths = ()  # prefixes with their space
         self.globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
@@ -192,6 +196,8 @@ class _MarkTables:
             path = text[text.find(b":") + 1 :]
             pairs += [pair for length, table in self.paths if (pair := table.get(path[:length])) is not None]
         pairs += [pair for length, table in self.keys if (pair := table.get(text[:length])) is not None]
+        if self.named and (of_key := self.named.get(text.partition(OF_VARIANT)[0])) is not None:
+            pairs.append(of_key)
         if tags and self.tags:
             table = self.tags
             pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
@@ -212,6 +218,8 @@ class _MarkTables:
             self.all = _with(self.all, mark)
         elif kind is MarkKind.TAG:
             self.tags[text] = _with(self.tags.get(text, _NOTHING), mark)
+        elif kind is MarkKind.KEY:
+            self.named[text] = _with(self.named.get(text, _NOTHING), mark)
         elif kind is MarkKind.GLOB:
             globs, parts = dict(self.globs), _parts(text)
             globs[parts] = _with(globs.get(parts, _NOTHING), mark)
@@ -226,17 +234,13 @@ class _MarkTables:
     def pairs(self) -> Iterator[_Pair]:
         yield self.all
         yield from list(self.tags.values())
+        yield from list(self.named.values())
         for _, table in (*self.paths, *self.keys):
             yield from list(table.values())
         for _, pair in self.globs:
             yield pair
         for marks in list(self.origins.values()):
             yield from [_with(_NOTHING, mark) for mark in marks]
-
-
-def any_is_about(marks: Iterable[PurgeMark], text: bytes, tags: bytes | None) -> bool:
-    """Whether an entry that is older than all of these falls under one, or may; `tags` as in `PurgeMark.is_about`."""
-    return any(mark.is_about(text, tags) for mark in marks)
 
 
 def _with(pair: _Pair, mark: PurgeMark) -> _Pair:

@@ -263,7 +263,7 @@ class Volume:
 
         def rejoin(well: bool) -> None:
             if well:
-                self._attach(directory)
+                self._attach(directory, joined)  # again, for what was forgotten since
             else:
                 self._missed = None  # it is emptied when it is well again
                 self._joining = None

@@ -14,6 +14,7 @@ MARKS = (
     PurgeMark(4, MarkKind.GLOB, b"/a*.webp"),
     PurgeMark(5, MarkKind.ALL),
     PurgeMark(6, MarkKind.ORIGIN, b"fra", at=5.0, after=4.0),
+    PurgeMark(7, MarkKind.KEY, b"s1:/a.webp"),
 )
 
 

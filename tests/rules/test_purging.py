@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,6 @@ from shield.rules.purging import (
     PurgeMark,
     PurgeMarks,
     TooManyGlobsError,
-    any_is_about,
 )
 from shield.rules.vary import MARK
 from tests.depth import tries
@@ -35,15 +36,20 @@ def test_tags_prefixes_and_patterns_name_entries() -> None:
     assert about(MarkKind.GLOB, b"/*", key=b"s1:/") and not about(MarkKind.GLOB, b"/a*a", key=b"s1:/a")
 
 
+def test_a_key_is_named_with_all_its_variants_and_no_other() -> None:
+    assert about(MarkKind.KEY, KEY) and about(MarkKind.KEY, KEY, key=KEY + MARK + b"0123/4567")
+    assert not about(MarkKind.KEY, KEY[:-1]) and not about(MarkKind.KEY, KEY, key=KEY + b"0")
+
+
 def test_a_pattern_is_about_the_variants_of_a_key() -> None:
     assert about(MarkKind.GLOB, b"/a/*.webp", key=b"s1:/a/b.webp" + MARK + b"0123/4567")
 
 
 def test_of_an_entry_whose_tags_are_unknown_any_tag_may_be_one() -> None:
-    marks = [PurgeMark(1, MarkKind.TAG, b"red"), PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/")]
+    by_tag = PurgeMark(1, MarkKind.TAG, b"red")
 
-    assert any_is_about(marks, KEY, None) and not any_is_about(marks, KEY, b"")
-    assert not any_is_about(marks[1:], KEY, None)
+    assert by_tag.is_about(KEY, None) and not by_tag.is_about(KEY, b"")
+    assert not PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/").is_about(KEY, None)
 
 
 def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
@@ -65,10 +71,10 @@ def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_plac
         marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
 
     marks.forget(3)
-    assert (marks.newest, marks.alive, len(marks)) == (5, 5, 2)
-    marks.forget(5)
+    assert (marks.newest, marks.alive, len(marks)) == (6, 6, 3)
+    marks.forget(6)
 
-    assert (marks.newest, marks.alive, len(marks)) == (5, 0, 0)
+    assert (marks.newest, marks.alive, len(marks)) == (6, 0, 0)
     assert marks.verdict(KEY, TAGS, 0, Filled("/i*", 9.0)) is None
 
 
@@ -150,6 +156,7 @@ def test_verdicts_are_those_of_looking_at_every_mark(
     given_marks: list[PurgeMark], key: bytes, tags: bytes, filled: Filled, since: int, forgotten: int
 ) -> None:
     key = b"s1:/" + key
+    given_marks = [replace(mark, text=key) if mark.kind is MarkKind.KEY else mark for mark in given_marks]
     marks = PurgeMarks()
     for mark in given_marks:
         marks.add(mark)
