@@ -32,7 +32,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; inspection:
                 settings as they are shown; renewal: other settings while the node serves; secrets: files with secrets
                 and certificates, followed; keys: credentials from commands and clouds' chains; usage: the ledger of
-                egress
+                egress; simulation: terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
                 requests to webhooks; memory: of all workers
@@ -43,6 +43,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
+    simulate    replays of access logs: traffic: their requests, in samples; node: routes, tiers and freshness without
+                bytes, with entries, on disks; results: figures and their price; chart: drawings of them
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
@@ -144,7 +146,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), log_query, ranking, distance, choice (their order by cost), prices,
+                log_lines (of the access log), log_query, logged (lines of
+                access logs), ranking, distance, choice (their order by cost), prices,
                 ramp (a new origin's share), spotchecks, health, positions (which origins are asked), drains, probing,
                 checkup (whether a node serves), latency, attempts (when, and for how long), egress (reasons of
                 fetches), bill, focus (its rows for FinOps tools), key_trial, key_renewal (credentials), moments

@@ -46,7 +46,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["purge_upkeep"],
     ["purge_log"],
-    ["audit", "peers", "drill", "decisions"],
+    ["audit", "peers", "drill", "decisions", "simulate"],
     ["store", "origin", "observe", "egress"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping", "egress.meter", "trace"],

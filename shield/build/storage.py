@@ -59,7 +59,7 @@ def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], file
         store = Store(memory, place.shared)
         return Storage(store, _log(store, place, clock))
     disk = Disk(place.shared, clock=clock)
-    admission = Admission(_entries(cache.tiers) // place.workers) if cache.admission == "repeated" else None
+    admission = Admission(entries_in(cache.tiers) // place.workers) if cache.admission == "repeated" else None
     store = Store(memory, place.shared, disk=disk, slice_bytes=cache.slice_bytes, admission=admission)
     log = _log(store, place, clock)
     return Storage(store, log, disk, _tiers(settings, place, disk, log, files or Files()))
@@ -98,10 +98,10 @@ def _tiers(settings: Settings, place: Seat, disk: Disk, log: PurgeLog, files: Fi
 
 def hit_slots(settings: Settings) -> int:
     """Counters of hits: about one for each entry that the disks may hold, in powers of two; a byte each."""
-    return min(max(SLOTS, 1 << (_entries(settings.cache.tiers) - 1).bit_length()), 1 << 26)
+    return min(max(SLOTS, 1 << (entries_in(settings.cache.tiers) - 1).bit_length()), 1 << 26)
 
 
-def _entries(tiers: Sequence[TierSettings]) -> int:
+def entries_in(tiers: Sequence[TierSettings]) -> int:
     """A rough number of entries that fit into tiers, for an image platform."""
     capacity = sum(directory.capacity for tier in tiers for directory in tier.directories)
     return max(1, capacity // _MEAN_ENTRY)

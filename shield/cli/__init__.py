@@ -17,6 +17,7 @@ from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
 from shield.cli.origin import app as _origin
 from shield.cli.purges import purge, purges
 from shield.cli.ramp import app as _ramp
+from shield.cli.simulate import simulate as _simulate
 from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
 from shield.cli.watch import log as _log
@@ -434,6 +435,7 @@ def demo(
 _app.add_typer(_alarms, rich_help_panel=_SEE)
 _app.command(name="cost", rich_help_panel=_SEE)(_cost)
 _app.command(name="prices", rich_help_panel=_SEE)(_prices)
+_app.command(name="simulate", rich_help_panel=_SEE)(_simulate)
 _app.command(name="top", rich_help_panel=_SEE)(_top)
 _app.command(name="log", rich_help_panel=_SEE)(_log)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)

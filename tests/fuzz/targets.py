@@ -14,6 +14,7 @@ from tests.fuzz import (
     marks,
     naming,
     purges,
+    replayed,
     stored,
     syntax,
     warmed,
@@ -35,4 +36,5 @@ TARGETS: Mapping[str, Target] = {
     **logs.TARGETS,
     **purges.TARGETS,
     **warmed.TARGETS,
+    **replayed.TARGETS,
 }

@@ -6,18 +6,16 @@ A source gives its URLs in the same order each time, each with the place after i
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from shield.audit.bucket import ListedBucket
 from shield.build.audit import buckets_of
+from shield.cli.lines import lines_of
 from shield.config.settings import Settings
 from shield.errors import ConfigError, ShieldError
 from shield.rules.announcements import targets_of
@@ -55,7 +53,7 @@ class UrlList:
         return {"list": _name(self._path)}
 
     def urls(self, after: SourcePlace | None) -> Iterator[tuple[str, SourcePlace]]:
-        with _lines(self._path) as lines:
+        with lines_of(self._path, WarmSourceError) as lines:
             for number, line in enumerate(lines, start=1):
                 url = line.strip()
                 if number <= int(after or 0) or not url or url.startswith("#"):
@@ -98,7 +96,7 @@ class PopularUrls:
 
     def _read(self) -> list[str]:
         if self._found is None:
-            with _lines(self._path) as lines:
+            with lines_of(self._path, WarmSourceError) as lines:
                 self._found, self.without = popular(lines, self._top)
             if not self._found and self.without:
                 raise WarmSourceError(
@@ -167,18 +165,3 @@ async def _made(settings: Settings, name: str, stack: AsyncExitStack) -> list[Li
 
 def _name(path: Path | None) -> str:
     return "-" if path is None else str(path)
-
-
-@contextmanager
-def _lines(path: Path | None) -> Iterator[IO[str]]:
-    """The lines of a file, also of one packed by gzip, or of standard input. Raises WarmSourceError."""
-    if path is None:
-        yield sys.stdin
-        return
-    try:
-        with path.open("rb") as raw:
-            packed = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            yield io.TextIOWrapper(packed, encoding="utf-8", errors="surrogateescape")
-    except (OSError, EOFError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise WarmSourceError(f"{path}: can't be read: {said}") from None

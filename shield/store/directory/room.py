@@ -20,6 +20,19 @@ _RESERVE = 4 << 20  # of disk space, so that something can be given up when the 
 _INDEX_BYTES = 400  # of the index's limit for each entry: it takes less than half, later heads the rest
 
 
+def segment_size(capacity: int, *, wanted: int = 0) -> int:
+    """Bytes of a segment in a directory of this capacity; `wanted`: another number, 0 for the usual one."""
+    # Small enough that one segment to write, one spare and several workers' open ones leave room for the rest.
+    wanted = wanted or min(max(capacity // 4096, 256 << 20), 1 << 30)
+    return min(wanted, max(capacity // 8, 64 << 10)) // ALIGN * ALIGN
+
+
+def held_back(capacity: int) -> tuple[int, int]:
+    """Bytes of a directory that aren't for segments: a margin for its index, and a reserve for full disks."""
+    # The index may grow by this much in one transaction, before the next check sees it.
+    return min(8 << 20, capacity // 8), min(_RESERVE, capacity // 64)
+
+
 class Room:
     """One thread; raises OSError and StoreError."""
 
@@ -33,13 +46,9 @@ class Room:
         self._drain = drain
         self._capacity = limits.capacity
         self._free_floor = limits.free_floor
-        # Small enough that one segment to write, one spare and several workers' open ones leave room for the rest.
-        wanted = limits.segment_bytes or min(max(limits.capacity // 4096, 256 << 20), 1 << 30)
-        self.segment_bytes = min(wanted, max(limits.capacity // 8, 64 << 10)) // ALIGN * ALIGN
-        # The index may grow by this much in one transaction, before the next check sees it.
-        self._margin = min(8 << 20, limits.capacity // 8)
+        self.segment_bytes = segment_size(limits.capacity, wanted=limits.segment_bytes)
+        self._margin, self._reserve = held_back(limits.capacity)
         self._max_entries = self._index.limit // _INDEX_BYTES
-        self._reserve = min(_RESERVE, limits.capacity // 64)
         self.reclaiming = False
 
     def make(self, size: int) -> None:

@@ -1,0 +1,84 @@
+"""shield simulate: what other settings would have made of the traffic of access logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shield.config import CONFIG_VARIABLE
+
+_SweepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sweep",
+        help="Try these sizes of RAM, or of a tier on disk by its name, with each settings file.",
+        show_default=False,
+        metavar="TIER=SIZE,...",
+    ),
+]
+
+
+def simulate(
+    config: Annotated[
+        list[Path],
+        typer.Option(
+            "--config", "-c", help="Settings in YAML; several are compared.", metavar="FILE", envvar=CONFIG_VARIABLE
+        ),
+    ],
+    log: Annotated[
+        list[Path],
+        typer.Option("--log", help="An access log, also packed by gzip; -: standard input.", metavar="FILE"),
+    ],
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
+    ] = None,
+    sweep: _SweepOption = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Share of the paths in each of up to 8 samples.", show_default=False, metavar="SHARE"),
+    ] = None,
+    warm_up: Annotated[
+        str, typer.Option(help="Share of the log's time that only fills the caches.", metavar="SHARE")
+    ] = "0",
+    origin_lifetime: Annotated[
+        str | None,
+        typer.Option(
+            help="The max-age that origins send. Default: none, as most objects in S3.",
+            show_default=False,
+            metavar="DURATION",
+        ),
+    ] = None,
+    cdn_hits: Annotated[
+        bool, typer.Option("--cdn-hits", help="Count what the CDN answered from its cache, as if it didn't.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with drawings, too.", show_default=False, metavar="FILE")
+    ] = None,
+) -> None:
+    """Replay access logs through other settings: hit ratio, egress and its price.
+
+    The requests of the logs go through the routes, keys, lifetimes, tiers and prices of each settings file, without a
+    network and without bodies. Logs may be this node's (JSON), in the combined format (nginx, Apache), or of
+    CloudFront, Cloudflare or Fastly; lines that the CDN answered from its own cache are left out, since they don't
+    reach a node. What a log doesn't tell is said with the results.
+
+    Exit codes: 0, 2 if settings, logs or options can't be used.
+
+    Examples:
+
+        shield simulate --config shield.yaml --log access.log.gz
+        shield simulate --config shield.yaml --config larger.yaml --log access.log
+        shield simulate --config shield.yaml --log access.log --sweep memory=1GiB,2GiB,4GiB --html ram.html
+        shield simulate --config shield.yaml --log access.log --sample 1%
+    """
+    from shield.cli.simulate.run import SimulationWish
+    from shield.cli.simulate.run import simulate as run
+
+    wish = SimulationWish(
+        config, [*log, *(more or ())], sweep, sample, warm_up, origin_lifetime, cdn_hits=cdn_hits, html=html
+    )
+    raise typer.Exit(run(wish, as_json=as_json))

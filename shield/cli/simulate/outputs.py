@@ -1,0 +1,178 @@
+"""Results of simulations as a table, as JSON, and as a page with drawings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from shield.simulate.chart import ChartLine, Drawing, page
+from shield.simulate.results import Estimate, Foretold
+from shield.simulate.traffic import Gathering
+
+_GB = 1e9
+_TITLE = "Simulated from access logs"
+_FEW_SECONDS = 86400.0  # in less than a day, not all hours of traffic are seen
+
+
+def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> list[str]:
+    """What the figures are of, and what the logs didn't tell."""
+    tally = gathered.tally
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (tally.first, tally.last))
+    said = [f"{tally.requests:,} requests from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"]
+    if warm_up:
+        said.append(f"The first {warm_up:.0%} of that time only filled the caches")
+    if gathered.share < 1.0:
+        number, share = len(gathered.samples), gathered.share
+        said.append(f"Estimated from {number} samples of {share:.3g} of the paths each; ± covers 95 of 100 cases")
+    if tally.answered:
+        said.append(f"{tally.answered:,} more lines were left out: the CDN answered them from its cache")
+    if tally.unreadable:
+        said.append(f"{tally.unreadable:,} lines couldn't be read")
+    if tally.own > tally.requests // 2 and not tally.own_hits:
+        said.append("The node's log has no hits, so that these figures are of misses only: set access_log.hits: 1")
+    if tally.last - tally.first < _FEW_SECONDS:
+        said.append("The log covers less than a day: the price of a month may be far off")
+    guessed = max((each.guessed for each in found), default=0.0)
+    if guessed:
+        share = max(each.guessed_bytes for each in found)
+        said.append(
+            f"Sizes were guessed for {guessed:.1%} of requests and {share:.1%} of origins' bytes: no line has them"
+        )
+    if not all(each.money for each in found):
+        said.append("Origins without a price (origins.NAME.price) cost nothing here")
+    return said
+
+
+def rows(found: Sequence[Foretold]) -> list[list[str]]:
+    """All figures, a column for each node; the first row has their names."""
+    tiers = list(dict.fromkeys(tier for each in found for tier in each.hits))
+    reasons = list(dict.fromkeys(reason for each in found for reason in each.received))
+    currencies = list(dict.fromkeys(currency for each in found for currency in each.money))
+    none = Estimate(0.0)
+
+    def row(name: str, shown: Callable[[float], str], values: Sequence[Estimate]) -> list[str]:
+        return [name, *[_with_error(value, shown) for value in values]]
+
+    table = [["", *[each.name for each in found]], ["requests", *[f"{each.asked:,}" for each in found]]]
+    if any(each.refused for each in found):
+        table.append(["  refused", *[f"{each.refused:.1%}" for each in found]])
+    table.append(row("hit ratio", _percent, [each.hit for each in found]))
+    table += [row(f"  {tier}", _percent, [each.hits.get(tier, none) for each in found]) for tier in tiers]
+    table.append(row("origin requests", _count, [each.all_requests for each in found]))
+    table += [row(f"  {name}", _count, [each.requests.get(name, none) for each in found]) for name in reasons]
+    table.append(row("origin bytes", _bytes, [each.all_received for each in found]))
+    table += [row(f"  {name}", _bytes, [each.received.get(name, none) for each in found]) for name in reasons]
+    for currency in currencies:
+        table.append(
+            row(
+                f"{currency} in 30 days",
+                lambda value: f"{value:,.2f}",
+                [each.money.get(currency, none) for each in found],
+            )
+        )
+    return table
+
+
+def print_table(found: Sequence[Foretold], said: Sequence[str]) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    head, *lines = rows(found)
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, name in enumerate(head):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    console.print(_TITLE, highlight=False)
+    console.print(table)
+    for note in said:
+        console.print(note, highlight=False, soft_wrap=True)
+
+
+def as_plain(found: Sequence[Foretold], gathered: Gathering, said: Sequence[str]) -> dict[str, Any]:
+    """For JSON."""
+    tally = gathered.tally
+
+    def plain(value: Estimate) -> dict[str, float | None]:
+        return {"value": value.value, "error": value.error}
+
+    def all_of(values: dict[str, Estimate]) -> dict[str, Any]:
+        return {name: plain(value) for name, value in values.items()}
+
+    return {
+        "log": {
+            "lines": tally.lines,
+            "requests": tally.requests,
+            "sent_bytes": tally.sent,
+            "answered_by_cdn": tally.answered,
+            "other": tally.other,
+            "unreadable": tally.unreadable,
+            "from": tally.first,
+            "to": tally.last,
+            "sample": gathered.share,
+        },
+        "notes": list(said),
+        "nodes": [
+            {
+                "name": each.name,
+                "requests": each.asked,
+                "refused_ratio": each.refused,
+                "hit_ratio": plain(each.hit),
+                "hit_ratio_by_tier": all_of(each.hits),
+                "origin_requests": {"all": plain(each.all_requests), **all_of(each.requests)},
+                "origin_bytes": {"all": plain(each.all_received), **all_of(each.received)},
+                "cost_30_days": all_of(each.money),
+                "unpriced_bytes_30_days": plain(each.unpriced),
+                "guessed_requests_ratio": each.guessed,
+                "guessed_origin_bytes_ratio": each.guessed_bytes,
+            }
+            for each in found
+        ],
+    }
+
+
+def as_page(found: Sequence[Foretold], places: Sequence[str], said: Sequence[str]) -> str:
+    """One HTML file; `places` are the swept sizes, "" without a sweep."""
+    lines: dict[str, list[Foretold]] = {}
+    for each, place in zip(found, places, strict=True):
+        lines.setdefault(each.name.removesuffix(f" {place}") if place else "", []).append(each)
+    across = list(dict.fromkeys(place or each.name for each, place in zip(found, places, strict=True)))
+
+    def drawing(title: str, shown: Callable[[float], str], of: Callable[[Foretold], Estimate]) -> Drawing:
+        chart = [ChartLine(name or title, [of(each) for each in all_]) for name, all_ in lines.items()]
+        return Drawing(title, across, chart, shown)
+
+    return page(
+        _TITLE,
+        said,
+        [
+            drawing("Hit ratio", _percent, lambda each: each.hit),
+            drawing("Bytes from origins", _bytes, lambda each: each.all_received),
+        ],
+        rows(found),
+    )
+
+
+def _with_error(value: Estimate, shown: Callable[[float], str]) -> str:
+    if value.error is None:
+        return f"{shown(value.value)} ± ?"
+    return f"{shown(value.value)} ± {shown(value.error)}" if value.error else shown(value.value)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _bytes(value: float) -> str:
+    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", _GB), ("MB", 1e6), ("KB", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f} B"

@@ -1,0 +1,213 @@
+"""Requests in access logs, for replays: of this node, nginx, Apache, Caddy, CloudFront, Cloudflare and Fastly.
+
+Lines are JSON, in the common or combined format, or CloudFront's, whose fields are tab-separated. A CDN's log has
+requests that the CDN answered from its own cache, too: a line that says so is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from shield.rules.dates import MONTHS
+
+
+class LineKind(Enum):
+    """What a line tells of."""
+
+    OBJECT = "object"  # a GET or HEAD of an object
+    ANSWERED = "answered"  # the same, and the cache in front answered it: it went no further
+    OTHER = "other"  # another method, or an answer of the server's own
+
+
+class LoggedRequest(NamedTuple):
+    """One line. `size` is that of the object; -1: the line doesn't tell, as for 304, 206 and HEAD. `sent` are bytes
+    of the body, as far as known. `status` is that of the object: 200 where the line has that of a condition or part.
+    """
+
+    kind: LineKind
+    at: float  # epoch seconds
+    target: bytes
+    status: int
+    size: int
+    sent: int
+    is_head: bool
+
+
+_OTHER = LoggedRequest(LineKind.OTHER, 0.0, b"", 0, -1, 0, False)
+
+_METHODS = ("method", "request_method", "ClientRequestMethod", "cs-method")
+_TARGETS = ("target", "request_uri", "uri", "url", "ClientRequestURI", "path", "cs-uri-stem")
+_STATUSES = ("status", "response_status", "EdgeResponseStatus", "sc-status")
+_TIMES = ("time", "ts", "msec", "EdgeStartTimestamp", "timestamp", "@timestamp", "time_iso8601", "time_local")
+_SIZES = (
+    *("bytes", "body_bytes_sent", "response_body_size", "size", "EdgeResponseBodyBytes", "EdgeResponseBytes"),
+    *("sc-content-len", "bytes_sent"),
+)
+_RESULTS = (
+    *("upstream_cache_status", "CacheCacheStatus", "response_state", "fastly_info.state", "cache_status"),
+    "x-edge-result-type",
+)
+_OWN = frozenset({"refused", "options", "health", "purge"})  # of this node's log: no object was looked up
+_NEVER_WENT_ON = ("hit", "originshieldhit", "synth", "redirect", "functiongenerated")
+
+_PARTIAL = frozenset({0, 206, 304, 412, 416, 499})
+"""Statuses of conditions, parts and clients that left: the object exists, and its size isn't that of the body."""
+
+_combined = re.compile(
+    r'\[([^\]]{1,64})\] "(?:([A-Z]{1,32}) (\S{1,16384})(?: HTTP/[0-9.]{1,3})?|[^"]{0,16384})" ([0-9]{3}) ([0-9]+|-)'
+).search
+
+_CLOUDFRONT = (
+    *("date", "time", "x-edge-location", "sc-bytes", "c-ip", "cs-method", "cs(Host)", "cs-uri-stem", "sc-status"),
+    *("cs(Referer)", "cs(User-Agent)", "cs-uri-query", "cs(Cookie)", "x-edge-result-type", "x-edge-request-id"),
+    *("x-host-header", "cs-protocol", "cs-bytes", "time-taken", "x-forwarded-for", "ssl-protocol", "ssl-cipher"),
+    *("x-edge-response-result-type", "cs-protocol-version", "fle-status", "fle-encrypted-fields", "c-port"),
+    *("time-to-first-byte", "x-edge-detailed-result-type", "sc-content-type", "sc-content-len", "sc-range-start"),
+    "sc-range-end",
+)
+
+
+_own_result = re.compile(r'" cache=([a-z]+) ').search  # behind a line in this node's combined format
+
+
+class LogReader:
+    """Reads the lines of one file, which may be of any of these formats, each on its own."""
+
+    def __init__(self) -> None:
+        self._columns: Sequence[str] = _CLOUDFRONT
+
+    def read(self, line: str) -> LoggedRequest | None:
+        """The request of a line; None if it is none that can be read. Lines of comments count as `OTHER`."""
+        line = line.strip(" \r\n")
+        if line.startswith("{"):
+            try:
+                said = json.loads(line)
+            except (ValueError, RecursionError):
+                return None
+            return _of_fields(said)
+        found = _combined(line)
+        if found is not None:
+            at = _moment(found[1])
+            if at is None:
+                return None
+            if found[2] is None:
+                return _OTHER  # no request could be read
+            own = _own_result(line, found.end())
+            if own is not None and own[1] in _OWN:
+                return _OTHER
+            return _request(found[2], found[3], int(found[4]), at, found[5], "")
+        if line.startswith("#"):
+            if line.startswith("#Fields:"):
+                self._columns = line[8:].split()
+            return _OTHER
+        if "\t" not in line:
+            return None
+        return _of_fields(dict(zip(self._columns, line.split("\t"), strict=False)))
+
+
+def _of_fields(said: Any) -> LoggedRequest | None:
+    if not isinstance(said, dict):
+        return None
+    inner = said.get("request")
+    if isinstance(inner, dict):
+        said = {**inner, **said}
+    target, status = _first(said, _TARGETS), _first(said, _STATUSES)
+    if not isinstance(target, str):
+        return None
+    if "cs-uri-stem" in said:
+        query = said.get("cs-uri-query")
+        target += "" if query in (None, "-", "") else f"?{query}"
+        moment: Any = f"{said.get('date')}T{said.get('time')}Z"
+    else:
+        moment = _first(said, _TIMES)
+    at = _epoch(moment)
+    if isinstance(status, bool) or not isinstance(status, int | str) or at is None:
+        return None
+    if not (isinstance(status, int) or (status.isascii() and status.isdigit() and len(status) < 4)):
+        return None
+    if said.get("cache") in _OWN and "target" in said:
+        return _OTHER
+    sent = "-" if said.get("broken") is True and "target" in said else _first(said, _SIZES)
+    return _request(_first(said, _METHODS) or "GET", target, int(status), at, sent, _first(said, _RESULTS))
+
+
+def _first(said: Mapping[str, Any], names: Sequence[str]) -> Any:
+    for name in names:
+        if name in said:
+            return said[name]
+    return None
+
+
+def _request(method: Any, target: str, status: int, at: float, sent: Any, result: Any) -> LoggedRequest | None:
+    if method not in ("GET", "HEAD"):
+        return _OTHER
+    if not 0 <= status < 600:
+        return None
+    if not target.startswith("/") and "://" in target[:10]:
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    if not target or " " in target:
+        return None  # cut off
+    size, is_head = _count(sent), method == "HEAD"
+    is_before = isinstance(result, str) and result.lower().startswith(_NEVER_WENT_ON)
+    kind = LineKind.ANSWERED if is_before else LineKind.OBJECT
+    is_partial = status in _PARTIAL
+    return LoggedRequest(
+        kind,
+        at,
+        target.encode("utf-8", "surrogateescape"),
+        200 if is_partial else status,
+        -1 if is_partial or is_head else size,
+        max(size, 0),
+        is_head,
+    )
+
+
+def _count(said: Any) -> int:
+    """Bytes; -1 if it isn't said."""
+    if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 16:
+        return int(said)
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 1 << 50 else -1
+
+
+def _epoch(said: Any) -> float | None:
+    """Epoch seconds of a number (of seconds, milliseconds or nanoseconds) or of a text."""
+    if isinstance(said, str):
+        return _moment(said)
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said < 1 << 63:
+        return None
+    for above, each in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
+        if said > above:
+            return said / each
+    return float(said)
+
+
+_apache = re.compile(r"(\d{2})/([A-Z][a-z]{2})/(\d{4}):(\d{2}):(\d{2}):(\d{2}) ([+-])(\d{2})(\d{2})").fullmatch
+_MONTH = {name.decode(): number for number, name in enumerate(MONTHS, 1)}
+
+
+@lru_cache(maxsize=64)
+def _moment(text: str) -> float | None:
+    """Of `10/Oct/2000:13:55:36 +0000`, ISO 8601 (UTC if it names no zone), or a number."""
+    found = _apache(text)
+    try:
+        if found is not None:
+            day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
+            when = datetime(int(year), _MONTH[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+            zone = int(zone_hours) * 3600 + int(zone_minutes) * 60
+            at = when.timestamp() - (zone if sign == "+" else -zone)
+            return at if at >= 0 else None
+        if len(text) < 32 and re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+            number = float(text)
+            return _epoch(number) if math.isfinite(number) else None
+        when = datetime.fromisoformat(text)
+        at = (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
+        return at if at >= 0 else None
+    except (ValueError, KeyError, OverflowError):
+        return None

@@ -1,0 +1,79 @@
+"""Keys and entries of a simulated node: sizes and times, no bytes."""
+
+from __future__ import annotations
+
+from shield.rules.freshness import Freshness
+from shield.store.entry import OVERHEAD
+
+
+class SimulatedKey:
+    """What one canonical key names. `size` is that of its object as far as the log has told."""
+
+    __slots__ = ("_doubtful", "digest", "is_guessed", "origin", "owner", "route", "size", "text")
+
+    def __init__(self, text: bytes, digest: bytes, route: int, origin: str) -> None:
+        self.text = text
+        self.digest = digest
+        self.route = route
+        self.origin = origin
+        self.owner = 0
+        self.size = -1
+        self.is_guessed = False
+        self._doubtful = -1
+
+    def observe(self, size: int) -> None:
+        """A whole response had this size. A new one counts once it is seen twice: the first may have broken off."""
+        if size == self.size:
+            self._doubtful = -1
+        elif size == self._doubtful:
+            self.size, self._doubtful = size, -1
+        else:
+            self._doubtful = size
+
+
+class SimulatedHead:
+    """What verdicts need of a head."""
+
+    __slots__ = ("etag", "fields", "last_modified", "must_revalidate", "no_cache")
+
+    def __init__(self, status: int, freshness: Freshness) -> None:
+        self.etag = b'"1"' if status == 200 else None
+        self.last_modified = None
+        self.fields = ()
+        self.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
+        self.no_cache = self.must_revalidate and freshness.lifetime <= 0.0
+
+
+class SimulatedEntry:
+    """As `shield.store.entry.Entry`, for tiers that look at sizes and uses only."""
+
+    __slots__ = (
+        *("frequency", "freshness", "head", "key", "length", "noted", "plain_hit_until", "rendered_age", "size"),
+        "status",
+    )
+
+    def __init__(self, key: SimulatedKey, status: int, length: int, freshness: Freshness, head_bytes: int) -> None:
+        self.key = key
+        self.status = status
+        self.length = length
+        self.size = OVERHEAD + len(key.text) + 2 * head_bytes + length
+        self.frequency = 0
+        self.rendered_age = self.noted = -1
+        self.renew(freshness)
+
+    def renew(self, freshness: Freshness) -> None:
+        """It was validated."""
+        self.freshness = freshness
+        self.head = SimulatedHead(self.status, freshness)
+        self.plain_hit_until = -1.0 if self.head.no_cache else freshness.born + freshness.lifetime
+
+    def copy(self) -> SimulatedEntry:
+        """The same for another worker's RAM."""
+        made = SimulatedEntry(self.key, self.status, self.length, self.freshness, 0)
+        made.size = self.size
+        return made
+
+    def is_over(self, now: float) -> bool:
+        """Whether it is of no use any more, not even to be validated."""
+        times = self.freshness
+        return now > times.born + times.lifetime + max(times.keep, times.grace, times.error_grace)

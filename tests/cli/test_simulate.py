@@ -1,0 +1,163 @@
+"""`shield simulate` compares settings by access logs, in a table, as JSON and as a page."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from shield.cli import _app
+
+ORIGIN = {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": {"egress": 0.1}}
+
+
+def line(target: str, at: float, *, size: int = 10_000, cache: str = "hit") -> str:
+    said = {"time": at, "method": "GET", "target": target, "status": 200, "bytes": size, "cache": cache}
+    return json.dumps(said, separators=(",", ":"))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Two rounds through fifty objects, a day apart."""
+    path = tmp_path / "access.log"
+    path.write_text("".join(line(f"/o/{n % 50}", 86_400.0 * (n // 50) + n) + "\n" for n in range(100)))
+    return path
+
+
+def config(directory: Path, name: str, **changes: Any) -> Path:
+    path = directory / name
+    path.write_text(yaml.safe_dump({"origins": {"fra": ORIGIN}, **changes}))
+    return path
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(_app, ["simulate", *map(str, words)])
+
+
+def plain(*words: object) -> dict[str, Any]:
+    found = run(*words, "--json")
+    assert found.exit_code == 0, found.output
+    said: dict[str, Any] = json.loads(found.stdout)
+    return said
+
+
+def test_settings_are_compared_side_by_side(tmp_path: Path, log: Path) -> None:
+    short = config(tmp_path, "short.yaml")
+    long = config(tmp_path, "long.yaml", freshness={"default_lifetime": "7d"})
+
+    found = run("--config", short, "--config", long, "--log", log)
+
+    assert found.exit_code == 0
+    rows = {each.split("  ")[1].strip(): each.split()[-4:] for each in found.stdout.splitlines() if "%" in each}
+    assert "short.yaml" in found.stdout and "long.yaml" in found.stdout
+    assert rows["hit ratio"] == ["0.00", "%", "50.00", "%"]
+    assert "revalidation" in found.stdout and "USD in 30 days" in found.stdout
+    assert "100 requests from 1970-01-01 00:00:00 to 1970-01-02 00:01:39 UTC" in found.stdout
+
+
+def test_json_has_figures_of_the_log_and_of_each_node(tmp_path: Path, log: Path) -> None:
+    said = plain("--config", config(tmp_path, "a.yaml"), "--log", log)
+
+    assert said["log"]["requests"] == said["log"]["lines"] == 100
+    (node,) = said["nodes"]
+    assert node["name"] == "a.yaml" and node["hit_ratio"] == {"value": 0.0, "error": 0.0}
+    assert node["origin_requests"]["miss"]["value"] == node["origin_requests"]["revalidation"]["value"] == 50
+    assert node["origin_bytes"]["miss"]["value"] == 50 * (10_000 + 400)
+
+
+def test_logs_may_be_many_and_packed(tmp_path: Path, log: Path) -> None:
+    packed = tmp_path / "old.log.gz"
+    packed.write_bytes(gzip.compress(line("/o/1", 5.0).encode() + b"\n"))
+
+    said = plain("--config", config(tmp_path, "a.yaml"), "--log", log, packed)
+
+    assert said["log"]["lines"] == 101
+
+
+def test_a_sweep_tries_sizes_and_draws_them(tmp_path: Path, log: Path) -> None:
+    page = tmp_path / "ram.html"
+    settings = config(tmp_path, "a.yaml", freshness={"default_lifetime": "7d"})
+
+    said = plain("--config", settings, "--log", log, "--sweep", "memory=400KB,1MiB", "--html", page)
+
+    small, large = said["nodes"]
+    assert (small["name"], large["name"]) == ("a.yaml 400KB", "a.yaml 1MiB")
+    assert small["hit_ratio"]["value"] < large["hit_ratio"]["value"] == 0.5
+    assert "<svg" in page.read_text() and "1MiB" in page.read_text()
+
+
+def test_a_tier_on_disk_can_be_swept(tmp_path: Path, log: Path) -> None:
+    tiers = [{"name": "ssd", "directories": [{"path": str(tmp_path / "ssd"), "capacity": "1GiB"}]}]
+    memory = {"capacity": "100KB", "max_entry": "20KB"}
+    changes = {"freshness": {"default_lifetime": "7d"}, "cache": {"tiers": tiers, "memory": memory}}
+
+    (node,) = plain("--config", config(tmp_path, "a.yaml", **changes), "--log", log, "--sweep", "ssd=2GiB")["nodes"]
+
+    assert node["hit_ratio_by_tier"]["ssd"]["value"] == 0.5
+    assert not (tmp_path / "ssd").exists()
+
+
+def test_samples_have_errors(tmp_path: Path, log: Path) -> None:
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log, "--sample", "25%")
+
+    assert found.exit_code == 0
+    assert "±" in found.stdout and "4 samples of 0.25 of the paths" in found.stdout
+
+
+def test_the_log_of_a_node_without_hits_is_pointed_out(tmp_path: Path) -> None:
+    log = tmp_path / "misses.log"
+    log.write_text(line("/a", 1.0, cache="miss") + "\n")
+
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log)
+
+    assert "set access_log.hits: 1" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--sweep", "memory"), "--sweep memory: expected a tier and sizes, as memory=1GiB,2GiB"),
+        (("--sweep", "memory=1QiB"), "--sweep 1QiB: expected a size"),
+        (("--sweep", "memory=0"), "--sweep 0: expected a size above 0"),
+        (("--sweep", "tape=1GiB"), "--sweep: there is no tier tape; expected one of memory"),
+        (("--sample", "0"), "--sample 0: expected a share above 0"),
+        (("--sample", "120%"), "--sample 120%: expected a share"),
+        (("--warm-up", "1"), "--warm-up 1: expected less than the whole log"),
+        (("--origin-lifetime", "soon"), "--origin-lifetime soon: expected a duration"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(tmp_path: Path, log: Path, words: tuple[str, ...], said: str) -> None:
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log, *words)
+
+    assert found.exit_code == 2
+    assert said in found.stderr
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    settings, broken, empty = config(tmp_path, "a.yaml"), tmp_path / "broken.gz", tmp_path / "other.log"
+    broken.write_bytes(gzip.compress(b"x" * 1000)[:-9])
+    empty.write_text("hello\n")
+
+    for path, said in (
+        (tmp_path / "none.log", "none.log: can't be read: No such file or directory"),
+        (broken, "broken.gz: can't be read"),
+        (empty, "none of 1 lines is a GET or HEAD of an object; expected JSON of this node"),
+    ):
+        found = run("--config", settings, "--log", path)
+        assert found.exit_code == 2
+        assert said in found.stderr
+
+
+def test_settings_that_cannot_be_used_are_named(tmp_path: Path, log: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("origins: 3")
+
+    found = run("--config", wrong, "--log", log)
+
+    assert found.exit_code == 2
+    assert "wrong.yaml" in found.stderr

@@ -1,0 +1,88 @@
+"""The model of a disk tier: first in, first out by segments, with a second chance for what was hit."""
+
+from __future__ import annotations
+
+from shield.rules.freshness import Freshness
+from shield.simulate.disks import RECORD_BYTES, SimulatedTier, SimulatedTierTerms
+from shield.simulate.entries import SimulatedEntry, SimulatedKey
+
+TERMS = SimulatedTierTerms("ssd", 1 << 20, 128 << 10)
+_FIXED = RECORD_BYTES + 3
+
+
+def entry(number: int, *, size: int = 8 << 10, lifetime: float = 1e9) -> SimulatedEntry:
+    text = b"%03d" % number
+    key = SimulatedKey(text, text.ljust(16, b"."), 0, "a")
+    return SimulatedEntry(key, 200, size - _FIXED, Freshness(0.0, lifetime, 0.0, 0.0), 0)
+
+
+def tier(*hot: int) -> SimulatedTier:
+    names = {(b"%03d" % number).ljust(16, b".") for number in hot}
+    return SimulatedTier(TERMS, lambda digest: digest in names)
+
+
+def held(of: SimulatedTier, numbers: range) -> list[int]:
+    return [number for number in numbers if of.find(b"%03d" % number) is not None]
+
+
+def test_the_oldest_go_segment_by_segment_and_never_more_than_there_is_room_for() -> None:
+    made, left = tier(), list[int]()
+    made.leave = lambda each, now: left.append(int(each.key.text))
+
+    for number in range(300):
+        made.write(entry(number), 0.0)
+
+    kept = held(made, range(300))
+    assert kept == list(range(kept[0], 300))
+    assert left == list(range(kept[0]))
+    assert 80 <= len(kept) <= 126 and made.has_reclaimed  # of 128 that would fit without segments in reserve
+
+
+def test_what_was_hit_is_written_again_up_to_half_a_segment() -> None:
+    made = tier(*range(12))
+    for number in range(130):
+        made.write(entry(number), 0.0)
+
+    assert held(made, range(16)) == list(range(8))  # sixteen in a segment
+
+
+def test_what_is_of_no_use_any_more_is_not_even_handed_on() -> None:
+    made, left = tier(0), list[int]()
+    made.leave = lambda each, now: left.append(int(each.key.text))
+    made.write(entry(0, lifetime=5.0), 0.0)
+    for number in range(1, 130):
+        made.write(entry(number), 10.0)
+
+    assert 0 not in left and 1 in left
+    assert made.find(b"000") is None
+
+
+def test_a_newer_entry_replaces_an_older_one_and_outlives_its_segment() -> None:
+    made = tier()
+    made.write(entry(0), 0.0)
+    for number in range(1, 60):
+        made.write(entry(number), 0.0)
+    newer = entry(0)
+    made.write(newer, 0.0)
+    for number in range(60, 130):
+        made.write(entry(number), 0.0)
+
+    assert made.find(b"000") is newer
+
+
+def test_an_entry_comes_down_once() -> None:
+    made, one = tier(), entry(0)
+    made.take(one, 0.0)
+    made.take(one, 0.0)
+
+    assert made.find(b"000") is one
+    made.drop(b"000")
+    assert made.find(b"000") is None
+
+
+def test_what_is_too_large_is_not_kept_nor_is_its_older_version() -> None:
+    made = tier()
+    made.write(entry(0), 0.0)
+    made.write(entry(0, size=200 << 10), 0.0)
+
+    assert made.find(b"000") is None
