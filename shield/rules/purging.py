@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import takewhile
 from typing import Protocol
 
 from shield.errors import ShieldError
@@ -194,8 +195,9 @@ class _MarkTables:
         pairs = [self.all]
         if self.paths:
             path = text[text.find(b":") + 1 :]
-            pairs += [pair for length, table in self.paths if (pair := table.get(path[:length])) is not None]
-        pairs += [pair for length, table in self.keys if (pair := table.get(text[:length])) is not None]
+            pairs += _beginning(self.paths, path)
+        if self.keys:
+            pairs += _beginning(self.keys, text)
         if self.named and (of_key := self.named.get(text.partition(OF_VARIANT)[0])) is not None:
             pairs.append(of_key)
         if tags and self.tags:
@@ -262,11 +264,17 @@ def _covers(one: PurgeMark, other: PurgeMark) -> bool:
     return one.soft is other.soft and one.sequence >= other.sequence and one.after <= other.after
 
 
+def _beginning(lengths: _Lengths, text: bytes) -> list[_Pair]:
+    """Those whose prefix a text begins with. Longer ones cost nothing."""
+    fitting = takewhile(lambda each: each[0] <= len(text), lengths)
+    return [pair for length, table in fitting if (pair := table.get(text[:length])) is not None]
+
+
 def _with_prefix(lengths: _Lengths, mark: PurgeMark) -> _Lengths:
     text = mark.text
     table = dict(lengths).get(len(text))
     if table is None:
-        return (*lengths, (len(text), {text: _with(_NOTHING, mark)}))
+        return tuple(sorted((*lengths, (len(text), {text: _with(_NOTHING, mark)})), key=lambda each: each[0]))
     table[text] = _with(table.get(text, _NOTHING), mark)
     return lengths
 

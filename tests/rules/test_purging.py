@@ -52,6 +52,22 @@ def test_of_an_entry_whose_tags_are_unknown_any_tag_may_be_one() -> None:
     assert not PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/").is_about(KEY, None)
 
 
+def test_prefixes_that_are_longer_than_a_key_are_not_looked_at() -> None:
+    marks, looked = PurgeMarks(), 0
+    for number in reversed(range(1, 1000)):
+        marks.add(PurgeMark(number, MarkKind.PREFIX, b"/" * number))
+
+    class Table(dict[bytes, object]):
+        def get(self, *args: object) -> None:
+            nonlocal looked
+            looked += 1
+
+    marks._tables.paths = tuple((length, Table(table)) for length, table in marks._tables.paths)  # type: ignore[misc]
+    marks.verdict(b"s1:/images", b"", 0, Filled())
+
+    assert looked == len(b"/images")
+
+
 def test_a_hard_mark_counts_before_a_later_soft_one() -> None:
     marks = PurgeMarks()
     hard = PurgeMark(3, MarkKind.TAG, b"red")
