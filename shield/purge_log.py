@@ -187,6 +187,7 @@ class PurgeLog:
         with self._exclusive():
             if known > self._shared.purges[_NEWEST]:  # of a log that is lost: what is stored from now on is later
                 self._shared.publish((), purge=known)
+        before = set(self._history.marks)
         found, newest, floor = self.load(directory)
         with self._exclusive():
             try:
@@ -202,6 +203,8 @@ class PurgeLog:
             except OSError as error:
                 raise StoreError(f"{directory.path}: {error.strerror or error}") from None
         alive = [mark for mark in found if mark.sequence > swept]
+        if before:  # what it brought was published: this worker learns of it as the others do, for its RAM, too
+            alive = [mark for mark in alive if (mark.sequence, mark.kind, mark.text) in before]
 
         def obey() -> None:
             self._marks.add(*alive)

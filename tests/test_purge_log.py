@@ -14,9 +14,12 @@ from shield.rules.purge_lines import FILE, ORDER_SECONDS, LoggedPurge, PurgeHist
 from shield.rules.purging import Filled, MarkKind, PurgeMarks
 from shield.shared import Shared
 from shield.store.directory.directory import CacheDirectory
+from shield.store.memory import MemoryTier
 from shield.store.notices import mark_of
+from shield.store.tiers import Store
 from tests.node import FakeClock
 from tests.store.ground import draft, opened, rebuilt
+from tests.store.test_marks import tagged
 
 ORDER = LoggedPurge("a-1", 5.0, "deployer", {"paths": 1}, ("/a",), order="{}")
 
@@ -110,6 +113,24 @@ def test_the_node_obeys_marks_that_only_a_directory_knows(tmp_path: Path, direct
 
     assert texts(log) == node.published() == [b"a"]
     assert node.marks.verdict(b"s1:/a", b"a", 0, Filled()) is not None
+
+
+def test_what_is_in_ram_obeys_marks_that_only_a_directory_knew(tmp_path: Path, directory: CacheDirectory) -> None:
+    Node(None, [directory]).log().add_marks(MarkKind.TAG, (b"red",), soft=False)
+    node = Node(tmp_path / "state", [])
+    node.clock.advance(10.0)
+    store = Store(MemoryTier(capacity=1 << 20, max_entry=1 << 20), node.shared)
+    log = PurgeLog(node.shared, state=tmp_path / "state", marks=store.marks, directories=list, clock=node.clock)
+    log.load()
+    log.add_marks(MarkKind.TAG, (b"other",), soft=False)
+    store.catch_up()
+    entry = tagged("a")
+    store.commit(entry)  # perhaps read from another directory, which hadn't heard of that mark either
+
+    log.join(directory)()
+
+    assert store.lookup(entry.key.text) is None
+    assert store.marks.verdict(b"s1:/b", b"red", 0, Filled()) is not None
 
 
 def test_a_directory_that_missed_marks_which_are_forgotten_is_emptied(
