@@ -297,12 +297,8 @@ class Disk:
     def retag(self, record: Record) -> None:
         """Give the stored entry the later head of this record, and its tags."""
         place = self._stored(record)
-        if place is None:
-            return
-        place.volume.change(lambda directory: directory.retag(record))
-        for other in self.places(record.key.digest) if record.kind is RecordKind.HEAD else ():
-            if other.volume is not place.volume:
-                other.volume.remove((record.key,))  # its slices may lack a tag
+        if place is not None:
+            place.volume.change(lambda directory: directory.retag(record))
 
     def _stored(self, record: Record) -> Located | None:
         """The position of an entry that differs from this record by its head at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from enum import Enum
 
 from shield.messages import Part
@@ -56,12 +56,16 @@ class Unkept:
 
 
 class Slices:
-    """One version of an object. Slices of another version are never found here. Event loop only."""
+    """One version of an object. Slices of another version are never found here. Event loop only.
 
-    def __init__(self, disk: Disk, entry: Entry) -> None:
+    `hidden` are texts of keys that the disks are forgetting: nothing is found under these.
+    """
+
+    def __init__(self, disk: Disk, entry: Entry, *, hidden: Container[bytes] = ()) -> None:
         self.entry = entry
         self.count = -(-entry.length // entry.slice_bytes)
         self._disk = disk
+        self._hidden = hidden
         self._identity = identity_of(entry.etag, entry.length)
         self._opened: OrderedDict[int, tuple[Located, StoredRecord]] = OrderedDict()
         self._unreadable: dict[int, int] = {}  # the index may still list them for a while; with their sequences
@@ -156,7 +160,9 @@ class Slices:
 
     def _has_head(self) -> bool:
         place = self._disk.lookup(self.entry.key.digest)
-        if place is None or place.found.kind != RecordKind.HEAD or place.found.identity != self._identity:
+        if place is None or self.entry.key.text in self._hidden:
+            return False
+        if place.found.kind != RecordKind.HEAD or place.found.identity != self._identity:
             return False
         return place.found.since >= self._disk.marks.alive  # else it may have fallen under a mark
 
@@ -171,7 +177,7 @@ class Slices:
 
     def _place(self, number: int) -> Located | None:
         place = self._disk.lookup(self.entry.key.digest, number)
-        if place is None:
+        if place is None or self.entry.key.text in self._hidden:
             return None
         found = place.found
         if self._unreadable.get(number) == found.sequence:

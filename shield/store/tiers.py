@@ -232,7 +232,9 @@ class Store:
                 header = stored.header
                 is_gone = self.was_removed(key.text, generation, header.tags, header.origin)
                 is_gone |= self.marks.forgotten != forgotten  # it may have fallen under what is forgotten since
-                entry = None if is_gone else self._took(place, stored, stored.body)
+                self.catch_up()
+                entry = self._took(place, stored, stored.body) if not is_gone or place.found.kind else None
+                entry = None if is_gone else entry
             for waiter in self._readings.pop(key.text):
                 waiter(entry)
 
@@ -240,7 +242,7 @@ class Store:
 
     def slices(self, entry: Entry) -> Slices | Unkept:
         """The body of a large entry, as far as it is stored here."""
-        return Unkept(entry) if self._disk is None else Slices(self._disk, entry)
+        return Unkept(entry) if self._disk is None else Slices(self._disk, entry, hidden=self._hidden)
 
     # writing
 
@@ -429,6 +431,8 @@ class Store:
                 etag, length = stored.header.record.etag, found.total or found.body_length
                 self._removals.tell(stored.key, version_of(etag, length), mark)
                 if not (mark.soft and softens(found.status)):
+                    if found.kind == RecordKind.HEAD:  # its slices may have other tags, of before a validation
+                        self._removals.drop_from_disks(stored.key)
                     return None
                 freshness = freshness.outdated(mark.at)
         self._disk.note_hit(place, stored)

@@ -276,9 +276,7 @@ class CacheDirectory:
             return self._log.freshen(key, found, head, freshness, since=since)
 
     def retag(self, record: Record) -> Found | None:
-        """Give an entry this record's head and its tags, by writing it again; a large one that gets another tag loses
-        its slices, since a purge by that would miss them. None if it is no longer there.
-        """
+        """Give an entry this record's head and its tags, by writing it again. None if it is no longer there."""
         with self._condition.changing("writing to"):
             return self._log.retag(record)
 

@@ -177,18 +177,7 @@ class Log:
     def _write_again(self, record: Record, found: Found) -> Found | None:
         header, body = read_record(self._files, self._segments.open(found.segment), found)
         again = replace(under_head_of(record, header.record), tags=record.tags, since=record.since)
-        done = self._commit_wanted([Draft(again, [body], replaces=found)])[0]
-        more = set(record.tags.split(b"\n")) - set(header.record.tags.split(b"\n"))
-        if done is not None and found.kind == RecordKind.HEAD and more:
-            self._forget_older(record.key, done.sequence)
-        return done
-
-    def _forget_older(self, key: CacheKey, sequence: int) -> None:
-        """Drop what is older under a key, durably: an entry's slices, which lack a tag by which it may be purged."""
-        with self._index.write() as change:
-            tombstone = indexed_as(_tombstone(key, sequence), 0, 0, 0, 0) if change.counters.unscanned else None
-            change.remove(key.digest, tombstone, sequence=sequence)
-        self.bury([key], sequence)
+        return self._commit_wanted([Draft(again, [body], replaces=found)])[0]
 
     def _forget_record(self, digest: bytes, found: Found) -> None:
         with self._index.write() as change:

@@ -407,19 +407,6 @@ def test_an_entry_with_other_tags_is_the_same_body_under_the_new_head(tmp_path: 
         assert (stored.header.tags, stored.head, stored.found.freshness) == (b"new", again.head, later)
         assert stored.header.record.origin == "fra"
     assert content(directory, "a") == body("a", 300)
-    assert directory.index.slices(key("big").digest) == [], "a purge by the new tag would miss them"
-    directory.close()
-
-
-def test_a_large_entry_with_fewer_tags_keeps_its_slices(tmp_path: Path) -> None:
-    directory = opened(tmp_path)
-    drafts = large("big", "v1", 3, 1000)
-    for each in drafts:
-        each.record.tags = b"one\ntwo"
-    directory.commit(drafts)
-
-    assert directory.retag(replace(drafts[0].record, tags=b"two")) is not None
-
     assert [number for number, _ in directory.index.slices(key("big").digest)] == [0, 1, 2]
     directory.close()
 
