@@ -79,6 +79,15 @@ def test_logs_may_be_many_and_packed(tmp_path: Path, log: Path) -> None:
     assert said["log"]["lines"] == 101
 
 
+def test_a_log_may_come_by_standard_input_with_any_bytes(tmp_path: Path) -> None:
+    words = ["simulate", "--config", str(config(tmp_path, "a.yaml")), "--log", "-"]
+
+    found = CliRunner().invoke(_app, words, input=b"\xff\xfe\n" + line("/a", 1.0).encode() + b"\n")
+
+    assert found.exit_code == 0, found.output
+    assert "1 requests from" in found.stdout and "1 lines couldn't be read" in found.stdout
+
+
 def test_a_sweep_tries_sizes_and_draws_them(tmp_path: Path, log: Path) -> None:
     page = tmp_path / "ram.html"
     settings = config(tmp_path, "a.yaml", freshness={"default_lifetime": "7d"})
