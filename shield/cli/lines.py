@@ -18,6 +18,8 @@ from shield.errors import ShieldError
 def lines_of(path: Path | None, failure: type[ShieldError]) -> Iterator[IO[str]]:
     """The lines of a file, or of standard input. Raises `failure` if it can't be read, or breaks off."""
     if path is None:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # as of files, whatever the locale is
         yield sys.stdin
         return
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 16, 36
 _COLOURS = ("#2563eb", "#d97706", "#059669", "#be185d", "#6d28d9", "#475569")
 _STEPS = 4  # of the upright axis
+_TOPS = (1.0, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 4.0, 6.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,6 @@ class Drawing:
     places: Sequence[str]
     lines: Sequence[ChartLine]
     shown: Callable[[float], str]
-    top: float | None = None  # of the axis; None: the greatest value
 
 
 def page(title: str, notes: Sequence[str], drawings: Sequence[Drawing], table: Sequence[Sequence[str]]) -> str:
@@ -42,7 +43,7 @@ def page(title: str, notes: Sequence[str], drawings: Sequence[Drawing], table: S
             f'<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>',
             "<style>body{font:15px system-ui,sans-serif;max-width:760px;margin:2em auto;padding:0 1em;color:#1e293b}"
             "table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #e2e8f0}"
-            "td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}</style></head><body>",
+            "td:first-child,th:first-child{text-align:left;white-space:pre}svg{max-width:100%;height:auto}</style></head><body>",
             f"<h1>{html.escape(title)}</h1>",
             *[f"<p>{html.escape(note)}</p>" for note in notes],
             *[f"<h2>{html.escape(each.title)}</h2>\n{drawn(each)}" for each in drawings],
@@ -54,10 +55,18 @@ def page(title: str, notes: Sequence[str], drawings: Sequence[Drawing], table: S
     )
 
 
+def _round_top(greatest: float) -> float:
+    """The end of an axis for values up to this, so that its four steps are round."""
+    if greatest <= 0.0:
+        return 1.0
+    unit = 10.0 ** math.floor(math.log10(greatest))
+    return next((each * unit for each in _TOPS if each * unit >= greatest), 10.0 * unit)
+
+
 def drawn(drawing: Drawing) -> str:
     """One drawing as SVG: lines with bars for their errors, and a legend."""
     greatest = max((each.value + (each.error or 0.0) for line in drawing.lines for each in line.values), default=0.0)
-    top = drawing.top or greatest or 1.0
+    top = _round_top(greatest)
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def across(place: int) -> float:

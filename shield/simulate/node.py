@@ -77,6 +77,7 @@ class SimulatedCounts:
     hits: dict[str, int] = field(default_factory=dict)
     guessed: int = 0  # requests for objects whose size no line tells
     guessed_bytes: int = 0  # of bodies from origins
+    crowded: int | None = None  # entries in RAM at the end; None: none ever had to go
     fetches: dict[FetchAccount, FetchCounts] = field(default_factory=dict)
 
 
@@ -184,6 +185,9 @@ class SimulatedNode:
             self._now = now
             self._look_further(key, cast("SimulatedEntry | None", entry), status, worker)
             in_memory = counts.hits.get("memory", 0)
+        told = [memory.statistics() for memory in memories]
+        if any(each.evictions for each in told):
+            counts.crowded = sum(each.entries for each in told)
 
     def _look_further(self, key: SimulatedKey, entry: SimulatedEntry | None, status: int, worker: int) -> None:
         """Not a plain hit in this worker's RAM."""

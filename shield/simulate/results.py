@@ -61,6 +61,7 @@ class Foretold:
     unpriced: Estimate
     guessed: float
     guessed_bytes: float
+    crowded: int | None = None  # entries that a sample's RAM has room for, at least; None: it had room for all
 
 
 def foretold(
@@ -108,6 +109,7 @@ def foretold(
         unpriced=_estimate([unpriced for _, unpriced in bills], of.share),
         guessed=sum(each.guessed for each in samples) / max(counted, 1),
         guessed_bytes=sum(each.guessed_bytes for each in samples) / max(all_bytes, 1),
+        crowded=min((each.crowded for each in samples if each.crowded is not None), default=None),
     )
 
 

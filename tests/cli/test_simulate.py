@@ -79,6 +79,15 @@ def test_logs_may_be_many_and_packed(tmp_path: Path, log: Path) -> None:
     assert said["log"]["lines"] == 101
 
 
+def test_a_log_may_come_by_standard_input_with_any_bytes(tmp_path: Path) -> None:
+    words = ["simulate", "--config", str(config(tmp_path, "a.yaml")), "--log", "-"]
+
+    found = CliRunner().invoke(_app, words, input=b"\xff\xfe\n" + line("/a", 1.0).encode() + b"\n")
+
+    assert found.exit_code == 0, found.output
+    assert "1 requests from" in found.stdout and "1 lines couldn't be read" in found.stdout
+
+
 def test_a_sweep_tries_sizes_and_draws_them(tmp_path: Path, log: Path) -> None:
     page = tmp_path / "ram.html"
     settings = config(tmp_path, "a.yaml", freshness={"default_lifetime": "7d"})
@@ -107,6 +116,23 @@ def test_samples_have_errors(tmp_path: Path, log: Path) -> None:
 
     assert found.exit_code == 0
     assert "±" in found.stdout and "4 samples of 0.25 of the paths" in found.stdout
+
+
+def test_samples_whose_ram_is_too_small_to_tell_are_pointed_out(tmp_path: Path) -> None:
+    log = tmp_path / "large.log"
+    log.write_text("".join(line(f"/o/{n}", float(n)) + "\n" for n in range(4000)))
+    words = ("--config", config(tmp_path, "a.yaml"), "--log", log, "--sample", "25%", "--sweep")
+
+    assert "the RAM of a.yaml 1MiB has room for" in run(*words, "memory=1MiB,16MiB").stdout
+    assert "has room for" not in run(*words, "memory=16MiB").stdout
+
+
+def test_many_nodes_are_shown_below_each_other(tmp_path: Path, log: Path) -> None:
+    sizes = ",".join(f"{size}MiB" for size in range(1, 7))
+
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log, "--sweep", f"memory={sizes}")
+
+    assert found.stdout.count("hit ratio") == 2 and "6MiB" in found.stdout
 
 
 def test_the_log_of_a_node_without_hits_is_pointed_out(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+import pytest
+
 from shield.simulate.chart import ChartLine, Drawing, drawn, page
 from shield.simulate.results import Estimate
 
@@ -23,7 +25,17 @@ def test_a_drawing_is_well_formed_and_within_its_bounds() -> None:
     for pair in " ".join(points).split():
         x, y = map(float, pair.split(","))
         assert 0 <= x <= 640 and 0 <= y <= 300
-    assert "a &lt;b&gt;" in svg and "2GiB" in svg and "50%" in svg  # the top of the axis is value and error
+    assert "a &lt;b&gt;" in svg and "2GiB" in svg and "60%" in svg  # the axis ends above value and error
+
+
+@pytest.mark.parametrize(
+    ("greatest", "shown"),
+    [(0.84, ["0.00", "0.25", "0.50", "0.75", "1.00"]), (22.2, ["0.00", "6.00", "12.00", "18.00", "24.00"])],
+)
+def test_the_steps_of_the_axis_are_round(greatest: float, shown: list[str]) -> None:
+    svg = drawn(Drawing("x", ["a"], [ChartLine("a", [Estimate(greatest)])], "{:.2f}".format))
+
+    assert re.findall(r'text-anchor="end">([^<]+)<', svg) == shown
 
 
 def test_one_place_and_only_zeros_can_be_drawn() -> None:

@@ -14,7 +14,7 @@ GB = 10**9
 def counts(requests: int, hits: int, received: int, *, disk: int = 0, origin: str = "a") -> SimulatedCounts:
     misses = requests - hits - disk
     fetches = {FetchAccount(origin, "r", "miss"): FetchCounts(misses, received, received, [misses, 0, 0, 0, 0])}
-    return SimulatedCounts(requests, 0, {"memory": hits, "ssd": disk}, requests // 10, received // 2, fetches)
+    return SimulatedCounts(requests, 0, {"memory": hits, "ssd": disk}, requests // 10, received // 2, fetches=fetches)
 
 
 def test_of_a_whole_log_the_figures_are_the_counts() -> None:

@@ -16,6 +16,8 @@ from shield.simulate.results import Estimate, Foretold
 from shield.simulate.traffic import Gathering
 
 _GB = 1e9
+_FEW_ENTRIES = 200  # in a sample's RAM: fewer behave differently
+_COLUMNS = 4  # of nodes in one table
 _TITLE = "Simulated from access logs"
 _FEW_SECONDS = 86400.0  # in less than a day, not all hours of traffic are seen
 
@@ -30,6 +32,15 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
     if gathered.share < 1.0:
         number, share = len(gathered.samples), gathered.share
         said.append(f"Estimated from {number} samples of {share:.3g} of the paths each; ± covers 95 of 100 cases")
+        few = [
+            (each.crowded, each.name) for each in found if each.crowded is not None and each.crowded < _FEW_ENTRIES
+        ]
+        if few:
+            least, name = min(few)
+            said.append(
+                f"In a sample, the RAM of {name} has room for only {least} objects, too few to trust: "
+                "take a larger --sample"
+            )
     if tally.answered:
         said.append(f"{tally.answered:,} more lines were left out: the CDN answered them from its cache")
     if tally.unreadable:
@@ -81,14 +92,15 @@ def rows(found: Sequence[Foretold]) -> list[list[str]]:
 
 def print_table(found: Sequence[Foretold], said: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
-    head, *lines = rows(found)
-    table = Table(box=box.SIMPLE_HEAD)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for line in lines:
-        table.add_row(*line)
     console.print(_TITLE, highlight=False)
-    console.print(table)
+    for start in range(0, len(found), _COLUMNS):
+        head, *lines = rows(found[start : start + _COLUMNS])
+        table = Table(box=box.SIMPLE_HEAD)
+        for number, name in enumerate(head):
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
     for note in said:
         console.print(note, highlight=False, soft_wrap=True)
 
@@ -158,9 +170,13 @@ def as_page(found: Sequence[Foretold], places: Sequence[str], said: Sequence[str
 
 
 def _with_error(value: Estimate, shown: Callable[[float], str]) -> str:
-    if value.error is None:
-        return f"{shown(value.value)} ± ?"
-    return f"{shown(value.value)} ± {shown(value.error)}" if value.error else shown(value.value)
+    if value.error == 0.0:
+        return shown(value.value)
+    error, plain = "?" if value.error is None else shown(value.error), shown(value.value)
+    for unit in (" %", " PB", " TB", " GB", " MB", " KB"):
+        if plain.endswith(unit) and error.endswith(unit):
+            plain = plain.removesuffix(unit)
+    return f"{plain} ± {error}"
 
 
 def _percent(value: float) -> str:
