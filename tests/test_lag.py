@@ -331,6 +331,33 @@ def test_without_a_primary_all_origins_must_have_it(
         assert shield.get("/a").status == 200
 
 
+def test_copies_in_other_workers_live_as_long_as_the_owners_whose_doubts_they_share(
+    clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    settings = lagging(origin, replica).model_dump(exclude_unset=True)
+
+    with two(origin, clock, origins=settings["origins"], routes=settings["routes"]) as workers:
+        for each in (origin, replica):
+            each.serves(workers.path, b"old", lifetime=3600)
+
+        def is_kept_after_a_purge() -> bool:
+            """By the worker that asks the owner."""
+            owner, asker, prefix = workers.owner, workers.asker, (workers.path.encode(),)
+            owner.run(owner.node.purge.prefix(prefix))
+            for worker in (owner, asker):
+                worker.get(workers.path)
+            asked = asker.node.owners.statistics().asked
+            clock.advance(WEAK_SECONDS + 1)
+            asker.get(workers.path)
+            return asker.node.owners.statistics().asked == asked
+
+        of_the_primary = is_kept_after_a_purge()
+        origin.fails(workers.path, "InternalError")
+        of_the_replica = is_kept_after_a_purge()
+
+    assert of_the_primary and not of_the_replica
+
+
 def test_workers_share_what_was_purged_and_taken_down(
     clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
 ) -> None:

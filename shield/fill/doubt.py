@@ -15,6 +15,7 @@ from shield.rules.changes import (
     ChangeKind,
     authorities,
     is_doubtful,
+    is_limited,
     limit,
     limited,
     version_of,
@@ -77,8 +78,13 @@ async def _fetch_all(
 
 
 def doubts(changed: Changed, resource: Resource, result: Fetched, stored: Entry | None) -> bool:
-    """Whether a result may be from before the change. Then its head says so, and caches behind us keep it briefly."""
+    """Whether a result may be from before the change. Then its head says so, and caches behind us keep it briefly.
+
+    The owner of the key has judged what it gives: its head tells of that.
+    """
     head, route = result.response.head, resource.route
+    if result.by_peer and not is_limited(head):
+        return False
     if head.status >= 400 or not is_doubtful(changed, route.facts, result.origin or None, _version(head, stored)):
         return False
     result.response.head = limited(head, route.freshness)

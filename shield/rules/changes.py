@@ -119,6 +119,12 @@ def limited(head: ResponseHead, rules: FreshnessRules) -> ResponseHead:
     return ResponseHead(head.status, (*kept, (b"cache-control", b", ".join(words))), head.length)
 
 
+def is_limited(head: ResponseHead) -> bool:
+    """Whether caches are to keep a response for seconds only, as a `limited` one."""
+    control, _ = governing(head, ())
+    return control.max_age is not None and control.max_age <= WEAK_SECONDS
+
+
 def limit(freshness: Freshness, now: float) -> None:
     """Have a doubtful response expire within seconds, without grace."""
     freshness.lifetime = min(freshness.lifetime, freshness.age(now) + WEAK_SECONDS)
