@@ -43,8 +43,14 @@ TINY = {
 FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
 WITH_WRK = {"loadtest.peers", "loadtest.slow"}
-LONG = {"loadtest.peers", "loadtest.disk workers", "loadtest.disk cold"}
-"""Those that take longest, and have others of their module beside them."""
+LONG = {
+    *("loadtest.amplification", "loadtest.midbody", "loadtest.slow", "loadtest.peers"),
+    *(f"loadtest.disk {name}" for name in ("cold", "purge", "restart", "size", "workers")),
+    "loadtest.peers --servers shield --before ../older",
+    "loadtest.locust zipf failover --seconds 60 --users 50 --rate 20",
+    "tests.fuzz --seconds 600",
+}
+"""Those that take longest: at depth only."""
 UNTRIED = {"loadtest.recordings"}
 """Takes minutes for each fault, as alerts do."""
 PATIENCE = 300.0
