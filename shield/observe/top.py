@@ -23,6 +23,7 @@ SAMPLES = 200
 """Plain hits that are looked at in a second, about; on a busy worker each of them stands for others."""
 
 _LEAST_SHARE = 1 / 1024
+_STEP = 4.0  # by which the share falls within a second
 WINDOW_SECONDS = 60.0
 MOST_ROWS = 200
 
@@ -58,6 +59,7 @@ class TopLists:
         self._accounting = accounting
         self._hits = accounting.counters.hits
         self._share = 1.0  # of the plain hits that are looked at
+        self._seen = 0  # of them, since the share was last changed or looked at
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -82,6 +84,10 @@ class TopLists:
         share = _LEAST_SHARE
         while share < 1.0 and passed * share < SAMPLES:
             share *= 2.0
+        self._look_at(share)
+
+    def _look_at(self, share: float) -> None:
+        self._seen = 0
         if share != self._share:
             self._share = share
             self._accounting.add(self.note, hits=share)
@@ -97,6 +103,9 @@ class TopLists:
             for of, name in (("keys", _text(exchange.key)), ("routes", exchange.route), ("clients", exchange.client)):
                 if name is not None:
                     self._by_requests[of].add(name, example, amounts, now)
+            self._seen += 1
+            if self._seen > SAMPLES:  # many more than a second ago: a busy node can't wait for the next tick
+                self._look_at(max(_LEAST_SHARE, self._share / _STEP))
             return
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:

@@ -83,6 +83,21 @@ def test_of_many_plain_hits_some_are_looked_at_and_stand_for_the_others(
     assert accounting._samplers[0].share == 1 / weight
 
 
+def test_a_burst_is_sampled_sparsely_before_the_second_is_over_and_counted_in_full(clock: FakeClock) -> None:
+    accounting, burst = Accounting(Counters()), 50_000
+    tops, looked_at = TopLists(accounting, clock=clock), 0
+    tops.open()
+
+    for _ in range(burst):
+        if accounting.counters.add_plain("images", 10):
+            looked_at += 1
+            accounting.sampled(exchange(PLAIN_HIT, target=b"/a", sent=10))
+
+    (row,) = rows(tops, "keys", "requests")
+    assert looked_at < 10 * SAMPLES
+    assert 0.7 * burst < float(row["requests"]) < 1.3 * burst
+
+
 @pytest.mark.parametrize(
     "outcome",
     [
