@@ -47,7 +47,7 @@ def top_route(tops: Tops) -> Operation:
         path="/top",
         role=Role.READ,
         summary="The keys, routes, clients or origins with most requests, missed bytes or money",
-        description="Rates of about the last minute, of all workers. Plain hits are sampled.",
+        description="Rates of about the last minute, of all workers. On busy workers they are of a sample.",
         handler=show,
         query=(
             QueryParameter("of", "Of what", one_of(*OF)),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from shield.chance import draw
 from shield.observe.accounting import Accounting
 from shield.observe.heavy import HeavyHitters, Hitter, merged
 from shield.observe.report import AskOthers
@@ -20,7 +21,7 @@ from shield.rules.prices import Price
 OF = ("keys", "routes", "clients", "origins")
 BY = ("requests", "missed_bytes", "money")
 SAMPLES = 200
-"""Plain hits that are looked at in a second, about; on a busy worker each of them stands for others."""
+"""Plain hits, and other requests, that are looked at in a second, about; on a busy worker each stands for others."""
 
 _LEAST_SHARE = 1 / 1024
 _STEP = 4.0  # by which the share falls within a second
@@ -55,11 +56,17 @@ class Top:
 class TopLists:
     """Observes a worker's exchanges. `use` gives it prices; `tick` it once a second."""
 
-    def __init__(self, accounting: Accounting, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, accounting: Accounting, *, clock: Callable[[], float], chance: Callable[[], float] = draw
+    ) -> None:
         self._accounting = accounting
+        self._chance = chance
         self._hits = accounting.counters.hits
         self._share = 1.0  # of the plain hits that are looked at
         self._seen = 0  # of them, since the share was last changed or looked at
+        self._others = 0  # exchanges that aren't plain hits, since the last tick
+        self._every = 1  # one in so many of them is looked at, and stands for the others
+        self._others_seen = 0  # of those, since that was last changed
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -85,6 +92,9 @@ class TopLists:
         while share < 1.0 and passed * share < SAMPLES:
             share *= 2.0
         self._look_at(share)
+        self._every, others, self._others, self._others_seen = 1, self._others, 0, 0
+        while others > self._every * SAMPLES:
+            self._every *= 2
 
     def _look_at(self, share: float) -> None:
         self._seen = 0
@@ -107,6 +117,13 @@ class TopLists:
             if self._seen > SAMPLES:  # many more than a second ago: a busy node can't wait for the next tick
                 self._look_at(max(_LEAST_SHARE, self._share / _STEP))
             return
+        self._others += 1
+        weight = float(self._every)
+        if weight > 1.0 and self._chance() * weight >= 1.0:
+            return
+        self._others_seen += 1
+        if self._others_seen > SAMPLES:
+            self._others_seen, self._every = 0, self._every * int(_STEP)
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
             word = outcome.word
@@ -115,7 +132,7 @@ class TopLists:
                 origin, missed = outcome.origin, 0.0 if word == "revalidated" else float(exchange.sent)
                 price = None if origin is None else self._prices.get(origin)
                 money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
-        amounts = (1.0, missed, money, hit, float(exchange.sent))
+        amounts = (weight, weight * missed, weight * money, weight * hit, weight * exchange.sent)
         names = {"keys": _text(exchange.key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
         for (of, _), hitters in lists.items():
             if (name := names[of]) is not None:

@@ -98,6 +98,22 @@ def test_a_burst_is_sampled_sparsely_before_the_second_is_over_and_counted_in_fu
     assert 0.7 * burst < float(row["requests"]) < 1.3 * burst
 
 
+def test_of_many_misses_some_are_looked_at_and_stand_for_the_others(clock: FakeClock) -> None:
+    tops, many = lists(clock), 20_000
+    miss = Outcome(forward=Forward.URI_MISS, forward_status=200, origin="fra", key=b"/a")
+
+    for _ in range(many):
+        tops.note(exchange(miss, sent=1000))
+
+    (row,) = rows(tops, "origins", "missed_bytes")
+    assert tops._every > 1
+    assert 0.7 * many < float(row["requests"]) < 1.3 * many
+    assert 0.7 * many * 1000 < float(row["missed_bytes"]) < 1.3 * many * 1000
+    tops.tick()
+    tops.tick()
+    assert tops._every == 1
+
+
 @pytest.mark.parametrize(
     "outcome",
     [
