@@ -286,6 +286,8 @@ def test_a_large_object_names_its_origin_and_then_the_tier_of_its_slices(
     with Shield(settings_of({"fra": origin}, cache=cache), clock=clock) as shield, shield.client() as client:
         client.ask("/large")
         shield.wait_for(lambda: shield.node.store.tier_of(shield.node.proxy.resolve(b"/large").key))
+        shield.wait_for(lambda: not shield.node.fills.statistics().in_flight)
+        shield.wait_for(lambda: (disk := shield.node.store.statistics().disk) is None or not disk.pending)
         client.ask("/large")
         miss, hit = shield.log()
 
