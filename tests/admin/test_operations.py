@@ -73,7 +73,10 @@ def test_of_each_token_whose_role_is_not_enough_there_is_a_line(caplog: pytest.L
     for given in (Role.READ, Role.READ, Role.PURGE):
         call(app, "GET", "/thing", headers=bearer(given))
 
-    assert [word for word in ("read", "purge") if f"token {word} has the role {word}" in caplog.text] == ["read", "purge"]
+    assert [word for word in ("read", "purge") if f"token {word} has the role {word}" in caplog.text] == [
+        "read",
+        "purge",
+    ]
     assert len(caplog.records) == 2
 
 
