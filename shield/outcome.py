@@ -181,12 +181,13 @@ class Exchange:
 
     `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
     `key` is the text of the cache key, if there is one.
-    `fields` are the request's, without secrets that only the guard may see. `request_id` is None if none was needed.
+    `fields` are the request's, without secrets that only the guard may see.
     `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
     `began` when the request's head was complete, `answered` when the response's head was written.
     """
 
     __slots__ = (
+        "_request",
         "answered",
         "began",
         "client",
@@ -196,7 +197,6 @@ class Exchange:
         "key",
         "method",
         "outcome",
-        "request_id",
         "route",
         "sent",
         "status",
@@ -219,11 +219,11 @@ class Exchange:
         self.end = End.WHOLE
         self.fields: Fields = ()
         self.key: bytes | None = None
-        self.request_id: bytes | None = None
+        self._request: Request | None = None
 
     def take_from(self, request: Request) -> None:
         """Note the request's fields and its identifier."""
-        self.fields, self.request_id = request.fields, request.identifier
+        self.fields, self._request = request.fields, request
 
     def answer(self, status: int, outcome: Outcome, now: float) -> None:
         """The head of the response has been written."""
@@ -237,6 +237,11 @@ class Exchange:
     def finish(self, end: End, now: float) -> None:
         """Nothing more will be written."""
         self.end, self.ended = end, now
+
+    @property
+    def request_id(self) -> bytes | None:
+        """The request's identifier, made when something reads it; None if none was needed."""
+        return None if self._request is None else self._request.identifier
 
     @property
     def origin(self) -> str | None:

@@ -188,8 +188,8 @@ class Proxy:
             exchange.route, exchange.key = resource.route.name, resource.key.text
 
     def identify(self, request: Request) -> None:
-        """Give a request the identifier by which logs and origins know it."""
-        request.identify(self.ids.of(request.fields))
+        """Give a request the identifier by which logs and origins know it, as soon as one of them reads it."""
+        request.identify_by(self.ids.of)
 
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> UnderWay:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.
