@@ -45,6 +45,9 @@ class Forward(Enum):
     __hash__ = object.__hash__  # Enum's own is Python, and a miss looks one up several times
 
 
+_URI_MISS = Forward.URI_MISS  # a global: one lookup for nearly all misses instead of several
+
+
 @dataclass(slots=True)
 class Outcome:
     """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, PURGE,
@@ -89,27 +92,31 @@ class Outcome:
     @property
     def served_stale(self) -> bool:
         """Whether a stale entry was served: while it is refreshed, or because that failed."""
-        known = self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
-        return known and self.ttl is not None and self.ttl < 0
+        if self.ttl is None or self.ttl >= 0:
+            return False
+        return self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
 
     @property
     def word(self) -> str:
         """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, purge,
         refused, error.
         """
-        if self.served_stale:
+        ttl, forward = self.ttl, self.forward
+        if ttl is not None and ttl < 0 and self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
-        if self.forward is None:
+        if forward is None:
             if self.detail in (OPTIONS, HEALTH, PURGE):
                 return str(self.detail)
             return "refused" if self.refused else "error"
         if self.collapsed:
             return "collapsed"
-        if self.forward is Forward.STALE and self.forward_status == 304:
+        if forward is _URI_MISS:
+            return "miss"
+        if forward is Forward.STALE and self.forward_status == 304:
             return "revalidated"
-        return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
+        return "bypass" if forward in (Forward.BYPASS, Forward.METHOD) else "miss"
 
     @property
     def reason(self) -> str | None:
