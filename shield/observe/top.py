@@ -104,10 +104,9 @@ class TopLists:
 
     def note(self, exchange: Exchange) -> None:
         """An exchange has ended."""
-        outcome, now, lists = exchange.outcome, exchange.ended, self._lists
-        target = exchange.target
-        example = target[:_LONGEST].decode("ascii", "replace")
+        outcome, now = exchange.outcome, exchange.ended
         if outcome is not None and outcome.plain:
+            example = _example(exchange)
             weight = 1.0 / self._share
             amounts = (weight, 0.0, 0.0, weight, weight * exchange.sent)
             for of, name in (("keys", _text(exchange.key)), ("routes", exchange.route), ("clients", exchange.client)):
@@ -124,6 +123,7 @@ class TopLists:
         self._others_seen += 1
         if self._others_seen > SAMPLES:
             self._others_seen, self._every = 0, self._every * int(_STEP)
+        example = _example(exchange)
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
             word = outcome.word
@@ -134,7 +134,7 @@ class TopLists:
                 money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
         amounts = (weight, weight * missed, weight * money, weight * hit, weight * exchange.sent)
         names = {"keys": _text(exchange.key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
-        for (of, _), hitters in lists.items():
+        for (of, _), hitters in self._lists.items():
             if (name := names[of]) is not None:
                 hitters.add(name, example, amounts, now)
 
@@ -176,6 +176,10 @@ def merged_rows(tops: Iterable[Top], of: str, by: str, count: int) -> list[dict[
             row["target"] = each.example
         rows.append(row)
     return rows
+
+
+def _example(exchange: Exchange) -> str:
+    return exchange.target[:_LONGEST].decode("ascii", "replace")
 
 
 def _text(key: bytes | None) -> str | None:
