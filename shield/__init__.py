@@ -34,7 +34,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 and certificates, followed; keys: credentials from commands and clouds' chains; usage: the ledger of
                 egress; simulation: terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
-    alarms      what people are woken for: watch: judges and sends, for all workers; signs: of what is wrong; posting:
+    alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
@@ -58,9 +58,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
                 timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
                 ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
-                auditing: who called what; configuration: the settings in force; log_level: another one for a while;
-                entries: what is stored under a URL; alarms: listed; top: what is asked for most; livelog: requests as
-                they happen; page: for people, of the files in static/, on feed: live figures
+                auditing: the audit log; configuration: the settings in force; log_level: another one for a while;
+                entries: stored under a URL; alarms: listed; top: top lists; livelog: requests as they happen; page:
+                for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -70,11 +70,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     reply       responses ready to be written: of an entry, or our own
     announce    announcements of new, changed and deleted objects, carried out
     purge_request  PURGE on the listeners for clients
-    distrust    what was stored from an origin that turns out to be corrupt is removed
+    distrust    removes the entries from an origin that turns out to be corrupt
     purge_orders  orders to purge, carried out once each, with receipts and a log
-    purge_forecast  what an order would purge, and what fetching it again would ask of the origins
+    purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
-    purge_upkeep  what follows in the background: RAM and disks are swept, marks forgotten
+    purge_upkeep  the rest of a purge, in the background: RAM and disks are swept, marks forgotten
     purge_log   the log of purges, a copy in each place: marks, and orders with their ids
     fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
                 dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;

@@ -23,7 +23,9 @@ class CostBy(StrEnum):
 
 def cost(
     config: ConfigFile,
-    by: Annotated[CostBy, typer.Option(help="What the lines are by.")] = CostBy.ORIGIN,
+    by: Annotated[
+        CostBy, typer.Option(help="Group by origin, provider, region, route, reason or day.")
+    ] = CostBy.ORIGIN,
     month: Annotated[
         str | None, typer.Option(help="Default: this month (UTC).", show_default=False, metavar="YEAR-MONTH")
     ] = None,

@@ -107,7 +107,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ORIGIN_LAGGING: KindTerms(
         _WARNING,
-        "Look at the bucket's replication. Clients are served: what it lacks comes from others.",
+        "Look at the bucket's replication. Clients are served: objects that it lacks come from others.",
         "oncall.md#a-replica-lags",
         begins_after=60.0,
     ),
@@ -155,7 +155,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.DRILL: KindTerms(
         _WARNING,
-        "Read the report with shield drill history, mend what it says, and drill again.",
+        "Read the report with shield drill history, mend the cause, and drill again.",
         "oncall.md#drill-stop-a-drill",
     ),
     AlarmKind.RAMP: KindTerms(

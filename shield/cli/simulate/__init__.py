@@ -52,7 +52,7 @@ def simulate(
         ),
     ] = None,
     cdn_hits: Annotated[
-        bool, typer.Option("--cdn-hits", help="Count what the CDN answered from its cache, as if it didn't.")
+        bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
     html: Annotated[
