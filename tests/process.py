@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -97,6 +98,16 @@ class Process:
             self._said.append(line)
             self._watch.changed()
         self._watch.changed()
+
+
+def post(port: int, target: str, wish: object) -> object:
+    """The answer of an admin listener to an order, both as JSON."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", target, json.dumps(wish), {"content-type": "application/json"})
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
 
 
 def settings_file(

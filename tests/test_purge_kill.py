@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -16,20 +15,11 @@ import pytest
 from tests.client import Client
 from tests.depth import tries
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.process import Process, settings_file, until
+from tests.process import Process, post, settings_file, until
 
 pytestmark = pytest.mark.slow
 
 NAMES = [f"/{group}/{number}" for group in ("a", "b") for number in range(20)]
-
-
-def post(port: int, target: str, wish: object) -> object:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("POST", target, json.dumps(wish), {"content-type": "application/json"})
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 def bodies(port: int, names: list[str]) -> Iterator[tuple[str, bytes, bool]]:

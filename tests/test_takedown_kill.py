@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from tests.client import Client
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.process import Process, settings_file
+from tests.process import Process, post, settings_file
 
 pytestmark = pytest.mark.slow
-
-
-def post(port: int, target: str, wish: object) -> object:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("POST", target, json.dumps(wish), {"content-type": "application/json"})
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 def statuses(port: int, path: str) -> set[int]:
