@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shield.rules.purging import MarkKind
+from shield.store_figures import disk_families
 from tests.client import request
 from tests.disks import MIB, SLICE, Failing, health, settled, tick, until_well, with_disk, with_tiers
 from tests.doubles.faults import at_body
@@ -100,6 +101,27 @@ def test_a_disk_whose_reads_fail_goes_out_and_comes_back(
     assert re.search(r"is out of use; it is tried again every 10 s: \d+ reads in a row failed: Input", caplog.text)
     (seconds,) = re.findall(r"is well again, after (\d+) s", caplog.text)
     assert 9 <= int(seconds) < 1_000_000  # at the next attempt, counted from when it went out
+
+
+def test_what_was_written_to_a_disk_stays_counted_when_it_goes_out_and_comes_back(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, files: Failing
+) -> None:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock, files=files) as shield:
+        filled(shield, origin, 12)
+        before = _counted(shield)
+        files.broken["read"] = errno.EIO
+        for place in range(12):
+            shield.get(f"/{place}")
+        assert health(shield) == ["out"]
+        during = _counted(shield)
+        files.broken.clear()
+        until_well(shield)
+        after = _counted(shield)
+
+    assert before["disk_written_bytes"] > 0
+    assert during["disk_errors"] > before["disk_errors"]
+    for name, value in before.items():
+        assert value <= during[name] <= after[name], name
 
 
 def test_a_directory_that_is_deleted_is_made_anew_and_used_again(
@@ -268,3 +290,10 @@ def test_a_second_node_on_a_directory_is_refused_clearly(
 
     with Shield(settings, clock=clock), pytest.raises(Exception, match="in use by node test-1"), Shield(other):
         pass
+
+
+def _counted(shield: Shield) -> dict[str, float]:
+    disk = shield.node.store.statistics().disk
+    assert disk is not None
+    families = disk_families(disk)
+    return {family.name: sum(s.value for s in family.samples) for family in families if not family.gauge}

@@ -86,7 +86,7 @@ class LiveLog:
         self._standing: dict[str, _LiveQuery] = {}
         self._share = 0.0  # of the plain hits that are looked at
         self._streams = 0
-        self._is_closed = False
+        self._closed = asyncio.Event()
 
     def stream(self, text: str, *, seconds: float | None = None) -> AsyncIterator[LogBatch]:
         """Batches of all workers' lines from now on, two a second, empty ones among them; for so many seconds, or
@@ -102,7 +102,7 @@ class LiveLog:
         until = None if seconds is None else self._clock() + seconds
         self._streams += 1
         try:
-            while not self._is_closed:
+            while not self._closed.is_set():
                 batch, answers = self._take(name, text), await self._others(asked)
                 for answer in answers:
                     batch.add(answer)
@@ -110,11 +110,20 @@ class LiveLog:
                 yield batch
                 if until is not None and self._clock() >= until:
                     return
-                await self._pause(EVERY_SECONDS)
+                await self._due()
         finally:
             self._streams -= 1
             self._standing.pop(name, None)
             self._plan()
+
+    async def _due(self) -> None:
+        """Wait for the next batch, or for `close`: a worker that ends doesn't wait for its streams."""
+        waits = [asyncio.ensure_future(self._pause(EVERY_SECONDS)), asyncio.ensure_future(self._closed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     def answer(self, query: bytes) -> bytes:
         """This worker's lines for another one, by its query."""
@@ -134,7 +143,7 @@ class LiveLog:
 
     async def close(self) -> None:
         """End all streams."""
-        self._is_closed = True
+        self._closed.set()
         self._standing.clear()
         self._plan()
 
@@ -142,7 +151,7 @@ class LiveLog:
         """The lines since the last time. The first time begins the query."""
         now, standing = self._clock(), self._standing.get(name)
         if standing is None:
-            if not self._is_closed and len(self._standing) < _MOST_QUERIES:
+            if not self._closed.is_set() and len(self._standing) < _MOST_QUERIES:
                 self._standing[name] = _LiveQuery(log_query(text), now)
                 self._plan()
             return LogBatch()

@@ -1,7 +1,7 @@
 """What is asked for most: keys, routes, clients and origins by requests, missed bytes and money, of the last minute.
 
-Sketches of one worker, over a sample of its plain hits and all of its other requests; `merged_rows` adds up those of
-all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of
+Sketches of one worker, over a sample of its plain hits and another of its other requests; `merged_rows` adds up those
+of all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of
 requests that waited for another's fetch.
 """
 
@@ -67,7 +67,7 @@ class TopLists:
         self._others = 0  # exchanges that aren't plain hits, since the last tick
         self._every = 1  # one in so many of them is looked at, and stands for the others
         self._passing = 0  # of them, before the next that is
-        self._others_seen = 0  # of those that are, since `_every` was last changed
+        self._others_seen = 0  # of those that are, since `_every` was last set
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -86,7 +86,7 @@ class TopLists:
         self._accounting.add(self.note, hits=self._share)
 
     def tick(self) -> None:
-        """Look at as many plain hits as of the last second would have been enough."""
+        """Look at such shares of plain hits and of other requests as would have sufficed in the last second."""
         hits = self._accounting.counters.hits
         passed, self._hits = hits - self._hits, hits
         share = _LEAST_SHARE

@@ -179,7 +179,8 @@ def of_deaths(deaths: Sequence[float]) -> list[AlarmCause]:
     count = len(deaths)
     minutes = f"{_DEATHS_SECONDS / 60.0:.0f} minutes"
     if count < _DEATHS:
-        text = f"{count} worker{'s' if count > 1 else ''} died in the last {minutes}, and were replaced"
+        who, were = ("1 worker", "was") if count == 1 else (f"{count} workers", "were")
+        text = f"{who} died in the last {minutes}, and {were} replaced"
         return [AlarmCause(AlarmKind.WORKER_DIED, "", text)]
     return [AlarmCause(AlarmKind.WORKERS_RESTART, "", f"workers died {count} times in the last {minutes}")]
 

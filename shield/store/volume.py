@@ -20,7 +20,7 @@ from shield.rules.key import CacheKey
 from shield.shared import Shared
 from shield.store.backlog import BACKLOG, Backlog, Completion, DirectoryChange, Write, WriterTask
 from shield.store.directory.claim import Claim, InUseError
-from shield.store.directory.directory import CacheDirectory, DirectoryHealth, DirectoryStatistics
+from shield.store.directory.directory import CacheDirectory, DirectoryHealth, DirectoryStatistics, DirectoryWork
 from shield.store.directory.files import Files
 from shield.store.directory.log import Draft, Screen, admit_none
 from shield.store.directory.premises import DirectoryLimits
@@ -79,6 +79,7 @@ class VolumeStatistics:
     reason: str  # why it isn't well; empty if it is
     backlog_bytes: int
     skipped: int  # records not written because the writer was behind
+    work: DirectoryWork  # since the node's start, however often it was opened: never falls
     directory: DirectoryStatistics | None  # None while it is out
 
 
@@ -119,6 +120,7 @@ class Volume:
         self._ill_ticks = 0  # when it wasn't well any more
         self._busy = False  # opening or probing
         self._joining: CacheDirectory | None = None  # opened, but missed removals aren't applied yet
+        self._worked = DirectoryWork()  # in the openings before this one
         self._missed: dict[bytes, CacheKey] | None = {}  # keys removed while it was out; None: too many
 
         # used by the writer
@@ -232,7 +234,8 @@ class Volume:
         if directory is not None and health is not DirectoryHealth.OUT:
             with suppress(StoreError, OSError):
                 known = directory.statistics()
-        return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, known)
+        work = self._worked if directory is None else self._worked.plus(directory.work())
+        return VolumeStatistics(str(self.path), health.value, reason, self._backlog.bytes, self.skipped, work, known)
 
     async def close(self) -> None:
         """Write the records that wait, and leave the directory."""
@@ -277,6 +280,8 @@ class Volume:
             self._backlog.work(WriterTask(lambda directory: directory.remove(keys), rejoin, directory))
 
     def _detach(self, gone: threading.Event) -> None:
+        if self.directory is not None:
+            self._worked = self._worked.plus(self.directory.work())
         self.directory = None
         gone.set()
 

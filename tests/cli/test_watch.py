@@ -36,12 +36,18 @@ LINE: dict[str, Any] = {
 class Listener(BaseHTTPRequestHandler):
     answers: dict[str, tuple[int, str, str]]  # by path: status, media type, body
     asked: list[str]
+    coding: str  # of the body, which is sent as it is
 
     def do_GET(self) -> None:  # http.server's name
         self.asked.append(self.path)
         status, media, body = self.answers[urlsplit(self.path).path]
+        if self.coding:
+            self.protocol_version = "HTTP/1.1"
         self.send_response(status)
         self.send_header("content-type", media)
+        if self.coding:
+            self.send_header("transfer-encoding", self.coding)
+            self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body.encode())
 
@@ -62,10 +68,10 @@ class Node:
 
 @contextmanager
 def node(
-    tmp_path: Path, path: str, body: str, *, status: int = 200, media: str = "application/json"
+    tmp_path: Path, path: str, body: str, *, status: int = 200, media: str = "application/json", coding: str = ""
 ) -> Iterator[Node]:
     asked: list[str] = []
-    made = type("Made", (Listener,), {"answers": {path: (status, media, body)}, "asked": asked})
+    made = type("Made", (Listener,), {"answers": {path: (status, media, body)}, "asked": asked, "coding": coding})
     with ThreadingHTTPServer(("127.0.0.1", 0), made) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         config = tmp_path / "shield.yaml"
@@ -138,6 +144,27 @@ def test_log_prints_requests_and_says_what_was_too_much(tmp_path: Path) -> None:
     assert first.split()[1:] == ["miss", "200", "2.0KiB", "250ms", "fra", "GET", "/a?x=1", "10.0.0.1", "stale"]
     assert "/b?" in second
     assert result.stderr == "too many: 3 requests aren't shown, 4 weren't looked at; ask for less\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b'5\r\n{"tim'])
+def test_log_says_that_the_stream_broke_off_with_the_worker_that_sent_it(tmp_path: Path, begun: bytes) -> None:
+    line = lines(LINE).encode()
+    chunks = b"1\r\n\n\r\n%x\r\n%b\r\n%b" % (len(line), line, begun)  # the last one isn't there
+    with node(tmp_path, "/log", chunks.decode(), coding="chunked") as found:
+        result = found.run("log")
+
+    assert result.exit_code == 1
+    assert "GET /a?x=1" in result.stdout
+    assert result.stderr.startswith("the stream broke off: ")
+
+
+def test_log_ends_with_its_stream(tmp_path: Path) -> None:
+    line = lines(LINE)
+    with node(tmp_path, "/log", f"{len(line):x}\r\n{line}\r\n0\r\n\r\n", coding="chunked") as found:
+        result = found.run("log", "--seconds", "1")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "GET /a?x=1" in result.stdout
 
 
 def test_log_as_json_has_the_nodes_lines_and_ends_after_so_many(tmp_path: Path) -> None:

@@ -171,3 +171,26 @@ def test_bad_queries_and_too_many_streams_are_refused(workers: Workers) -> None:
 @pytest.mark.parametrize("query", [b"", b"name=a", b"name=a&query=%28", b"\xff"])
 def test_a_query_of_another_version_gets_nothing(query: bytes, workers: Workers) -> None:
     assert workers.logs[0].answer(query) == LogBatch().encoded()
+
+
+def test_the_end_of_a_worker_does_not_wait_for_the_pause_of_its_streams(clock: FakeClock) -> None:
+    paused = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        paused.set()
+        await asyncio.Event().wait()  # for ever
+
+    async def none(query: bytes) -> Sequence[bytes]:
+        return []
+
+    async def work() -> None:
+        log = LiveLog(Accounting(Counters()), none, clock=clock, pause=pause)
+        stream = log.stream("miss")
+        await anext(stream)
+        rest = asyncio.ensure_future(anext(stream, None))
+        await paused.wait()
+        await log.close()
+
+        assert await asyncio.wait_for(rest, 10) is None
+
+    run(work())

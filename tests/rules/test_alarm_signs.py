@@ -165,3 +165,11 @@ def test_an_overdue_drill_is_an_alarm_where_drills_are_wanted() -> None:
 def test_what_expires_is_told_before(left: float, text: str) -> None:
     assert [each.text for each in of_expiry(AlarmKind.CERTIFICATE, "", "it", left, 7 * 86400.0)] == [text]
     assert of_expiry(AlarmKind.CERTIFICATE, "", "it", 7 * 86400.0, 7 * 86400.0) == []
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 worker died in"), (2, "2 workers died in")])
+def test_deaths_are_said_as_people_say_them(count: int, said: str) -> None:
+    (cause,) = of_deaths([0.0] * count)
+
+    assert cause.text.startswith(said)
+    assert cause.text.endswith("was replaced" if count == 1 else "were replaced")

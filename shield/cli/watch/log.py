@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +27,7 @@ from shield.rules.log_query import LogQueryError, log_query
 
 _SECONDS = 30.0  # without a sign of life, which comes every five
 _REFRESH_SECONDS = 0.5
+_READ_BYTES = 65536
 _COUNTED = 10_000  # values of a field
 _FOREVER = 1e12  # counts don't fade
 _ABOVE = 4
@@ -78,6 +79,9 @@ def log(path: Path, query: str, *, field: str, seconds: float | None, most: int,
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it is flushed at the end
         return 0
+    except IncompleteRead:
+        print("the stream broke off: the worker that sent it, or the node, has ended; start again", file=sys.stderr)
+        return 1
     except (OSError, HTTPException, ValueError) as error:
         print(f"the stream broke off: {error}", file=sys.stderr)
         return 1
@@ -90,12 +94,24 @@ def log(path: Path, query: str, *, field: str, seconds: float | None, most: int,
 def _lines(answer: HTTPResponse, most: int) -> Iterator[SaidLine]:
     """What the node says; empty ones are signs of life. Ends after `most` requests, if that isn't 0."""
     count = 0
-    for raw in answer:
+    for raw in _raw_lines(answer):
         line = json.loads(raw) if raw.strip() else {}
         yield line
         count += "target" in line
         if most and count >= most:
             return
+
+
+def _raw_lines(answer: HTTPResponse) -> Iterator[bytes]:
+    """Those of the response itself are not enough: with `for`, one that breaks off seems to end. Raises
+    IncompleteRead.
+    """
+    rest = b""
+    while data := answer.read1(_READ_BYTES):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from whole
+    if rest:
+        raise IncompleteRead(rest)
 
 
 def _print(lines: Iterator[SaidLine], *, as_json: bool) -> None:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
+from typing import NamedTuple
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
@@ -34,7 +36,7 @@ from shield.store.directory.record import DamagedError, Record, Whole
 from shield.store.directory.segments import Segments
 from shield.store.directory.sweep import Fallen, Sweep
 
-__all__ = ["CacheDirectory", "DirectoryHealth", "DirectoryStatistics"]
+__all__ = ["CacheDirectory", "DirectoryHealth", "DirectoryStatistics", "DirectoryWork"]
 
 _REBUILD_STEP = 16 << 20
 
@@ -57,6 +59,17 @@ class DirectoryStatistics:
     newest: float | None
     unlinked: int  # removed segments still held by readers of this process, as of the last `tend`
     held_bytes: int  # their disk space, not counted in any capacity
+
+
+class DirectoryWork(NamedTuple):
+    """Counted by this process."""
+
+    written_bytes: int = 0
+    damaged: int = 0  # records found damaged
+    errors: int = 0  # failed system calls
+
+    def plus(self, other: DirectoryWork) -> DirectoryWork:
+        return DirectoryWork(*map(add, self, other))
 
 
 class CacheDirectory:
@@ -373,6 +386,10 @@ class CacheDirectory:
     def why(self) -> str:
         """Why it isn't well, for operators; empty if it is."""
         return self._condition.why
+
+    def work(self) -> DirectoryWork:
+        """Also of a directory that is out of use, or closed."""
+        return DirectoryWork(self._log.written, self._condition.damaged_count, self._condition.errors)
 
     def statistics(self) -> DirectoryStatistics:
         """Cost doesn't depend on the amount stored. Raises OSError, StoreError."""
