@@ -5,21 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
-
+from tests.admin.calls import ask
 from tests.client import Answer
 from tests.node import Shield
-
-
-def ask(shield: Shield, method: str, path: str, **more: Any) -> httpx.Response:
-    """A call of the admin API, on the node's own loop."""
-
-    async def call() -> httpx.Response:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.request(method, path, **more)
-
-    return shield.run(call())
 
 
 def order(shield: Shield, **said: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from shield.cli import _app
 from shield.figures import Configuration
 from shield.rules.health import Flag, HealthRecord, HealthState
-from tests.admin.test_origins import ask
+from tests.admin.test_origins import order
 from tests.client import PATIENCE
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.receiver import Receiver
@@ -54,7 +54,7 @@ def publishes(node: Shield, name: str, state: HealthState, flags: Flag = Flag.NO
 
 def alarms(node: Shield) -> list[tuple[str, str]]:
     """Those that last, as the admin API lists them."""
-    status, said = ask(node, "/alarms", method="GET")
+    status, said = order(node, "/alarms", method="GET")
     assert status == 200
     return [(each["kind"], each["subject"]) for each in said["active"]]
 
@@ -77,7 +77,7 @@ def test_an_origin_that_is_out_is_told_once_and_so_is_its_return(node: Shield, r
     passes(node)
 
     assert alarms(node) == []
-    assert [each["kind"] for each in ask(node, "/alarms", method="GET")[1]["recent"]] == ["origin-down"]
+    assert [each["kind"] for each in order(node, "/alarms", method="GET")[1]["recent"]] == ["origin-down"]
 
 
 @pytest.mark.parametrize(

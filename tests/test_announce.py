@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shield.announce import MOST_PREFETCHED
 from shield.config.settings import Settings
 from shield.rules.absence import WEAK_SECONDS
+from tests.admin.calls import ask
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
@@ -29,13 +29,7 @@ def nearest(origin: FaultyOrigin, replica: FaultyOrigin, **changes: Any) -> Sett
 
 def announce(shield: Shield, wish: object) -> Any:
     """By the admin API."""
-
-    async def post() -> httpx.Response:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.post("/announce", json=wish)
-
-    answer = shield.run(post())
+    answer = ask(shield, "POST", "/announce", json=wish)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shield.rules.health import HealthRecord, HealthState
-from tests.admin.test_origins import ask
+from tests.admin.test_origins import order
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 from tests.origin.test_prober import Watched
@@ -185,7 +185,7 @@ def test_the_admin_listener_has_it_in_any_case_and_after_a_fetch(
 ) -> None:
     settings = settings_of(origins, probes={"canaries": [CANARY]})
     with Shield(settings, clock=clock) as shield:
-        status, said = ask(shield, "/health?strict", method="GET")
+        status, said = order(shield, "/health?strict", method="GET")
         elsewhere = shield.get(PATH).status
 
     assert (status, said["status"], said["way"]) == (200, "ok", "ok")

@@ -14,6 +14,7 @@ from shield.errors import StoreError
 from shield.origin.prober import Doubt
 from shield.purge_orders import PurgeOrders
 from shield.rules.moments import shown
+from tests.admin.calls import ask
 from tests.client import request
 from tests.disks import KIB, with_disk
 from tests.doubles.faults import at_body
@@ -21,7 +22,6 @@ from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Wait
 from tests.node import START, FakeClock, Shield, settings_of
 from tests.origin.test_prober import BODY, CANARY, CHANGED, Watched
-from tests.purging import ask
 
 GOOD, WRONG = b"g" * 1000, b"w" * 1000
 LARGE = 600 * KIB  # three slices

@@ -10,11 +10,12 @@ import pytest
 from shield.config.settings import Settings
 from shield.purge_forecast import PurgeForecaster
 from shield.rules.purge_orders import PurgeOrder
+from tests.admin.calls import ask
 from tests.disks import SLICE, settled, with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.node import FakeClock, Shield
-from tests.purging import ask, order, refusal
+from tests.purging import order, refusal
 
 KIB = 1024
 

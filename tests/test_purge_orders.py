@@ -13,10 +13,11 @@ from shield.purge_orders import OrderConflictError
 from shield.rules.purge_lines import LoggedPurge
 from shield.rules.purge_orders import MOST_GLOBS, PurgeOrder, to_text
 from shield.shared import Seat
+from tests.admin.calls import ask
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, FakeClock, Shield, settings_of
-from tests.purging import ask, order, refusal
+from tests.purging import order, refusal
 
 
 def stores(shield: Shield, origin: FaultyOrigin, *paths: str, tags: str = "") -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.admin.calls import ask
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.edge.http2.conftest import Ground
 from tests.edge.hypercorn_front import H2Client, hypercorn
 from tests.node import FakeClock, Shield, settings_of
-from tests.purging import ask
 
 SECRET = "0123456789abcdef0123"
 KEY = [("Fastly-Key", SECRET)]

@@ -20,7 +20,7 @@ from shield.messages import Request
 from shield.rules.key import spelled
 from shield.rules.tags import LONGEST as LONGEST_TAG
 from shield.rules.tags import listed
-from shield.rules.written import WrittenError, name_of, prefixes_of, split_key, target_of
+from shield.rules.written import WrittenError, name_of, prefixes_of, space_and_path, split_key, target_of
 
 MOST_BYTES = 4 << 20
 """Of an order's JSON: it is parsed in one go."""
@@ -257,12 +257,7 @@ def globs_of(text: str) -> tuple[bytes, ...]:
     Without a space, as `s1:/a*`, it is about paths in any space, and begins with a slash. Of a URL the path counts.
     """
     text = ("/" + text if text.startswith("*") else text).partition("#")[0]
-    space, path = split_key(text)
-    if path is None and "://" in text:
-        try:
-            path = urlsplit(text).path
-        except ValueError:
-            path = ""
+    space, path = space_and_path(text)
     if not path or "*" in (space or "") or not (space or "").isascii():
         raise WrittenError(
             f"expected a pattern of paths, as /images/*.webp, or of keys, as s1:/images/*; got {shown(text)}"

@@ -62,12 +62,7 @@ def prefixes_of(text: str) -> tuple[bytes, ...]:
     Escapes as in keys; of a URL the path counts. Raises WrittenError.
     """
     shown = text[:_LONGEST_SHOWN]
-    space, path = split_key(text)
-    if path is None and "://" in text:
-        try:
-            path = urlsplit(text).path
-        except ValueError:
-            path = ""
+    space, path = space_and_path(text)
     if not path or not (space or "").isascii():
         raise WrittenError(f"expected a prefix of paths, as /images/, or of keys, as s1:/images/; got {shown!r}")
     if "*" in path:
@@ -80,6 +75,17 @@ def prefixes_of(text: str) -> tuple[bytes, ...]:
         raise WrittenError("expected a prefix in Unicode") from None
     begin = b"" if space is None else space.encode() + b":"
     return tuple([begin + each + mark + query for each in spellings(plain)])
+
+
+def space_and_path(text: str) -> tuple[str | None, str]:
+    """The space of a key, None: there is none, and the path, which of a URL is its own; empty: it has none."""
+    space, path = split_key(text)
+    if path is None and "://" in text:
+        try:
+            path = urlsplit(text).path
+        except ValueError:
+            path = None
+    return space, path or ""
 
 
 def split_key(text: str) -> tuple[str | None, str | None]:

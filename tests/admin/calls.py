@@ -1,4 +1,4 @@
-"""Calls of an admin API in the test's process."""
+"""Calls of an admin API in the test's process: of an application, or of a node on its own loop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from shield.admin.operations import Operation
 from shield.rules.tokens import AdminToken, AdminTokens, Role
+from tests.node import Shield
 
 TOKENS = AdminTokens([AdminToken.of(role.word, role, role.word * 8) for role in Role])
 """A token for each role, which is its name, and eight times that its secret."""
@@ -24,12 +25,18 @@ def bearer(role: Role | str) -> dict[str, str]:
 
 
 def call(app: Starlette, method: str, path: str, **more: Any) -> httpx.Response:
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.request(method, path, **more)
+    """Of an application that needs no node; an exception in it becomes a response."""
+    return asyncio.run(_called(httpx.ASGITransport(app=app, raise_app_exceptions=False), method, path, more))
 
-    return asyncio.run(ask())
+
+def ask(shield: Shield, method: str, path: str, **more: Any) -> httpx.Response:
+    """Of a node, on its own loop; an exception is raised."""
+    return shield.run(_called(httpx.ASGITransport(app=shield.node.admin), method, path, more))
+
+
+async def _called(transport: httpx.ASGITransport, method: str, path: str, more: dict[str, Any]) -> httpx.Response:
+    async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
+        return await client.request(method, path, **more)
 
 
 async def who_is_it(request: Request) -> Response:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shield.config.loading import load
+from tests.admin.calls import ask
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
 from tests.process import settings_file
@@ -26,17 +26,6 @@ def node(file: Path) -> Iterator[Shield]:
     loaded = load(file, environ={})
     with Shield(loaded.settings, loaded=loaded) as shield:
         yield shield
-
-
-def ask(shield: Shield, method: str, path: str, **more: Any) -> httpx.Response:
-    """On the node's loop."""
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.request(method, path, **more)
-
-    return shield.run(ask())
 
 
 def change(file: Path, **more: Any) -> None:

@@ -5,41 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shield.shared import Seat
+from tests.admin.calls import ask
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
 
-def ask(shield: Shield, method: str, path: str, **more: Any) -> tuple[int, Any]:
-    """On the node's loop."""
-
-    async def ask() -> tuple[int, Any]:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            answer = await client.request(method, path, **more)
-            return answer.status_code, answer.json()
-
-    return shield.run(ask())
+def drilled(shield: Shield, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    answer = ask(shield, method, path, **more)
+    return answer.status_code, answer.json()
 
 
 def test_a_drill_is_begun_shown_and_stopped(pair: Shield) -> None:
-    assert ask(pair, "GET", "/drill") == (200, {"state": "none"})
-    status, said = ask(pair, "POST", "/drill", json={"origin": "iad", "mode": "slow", "seconds": 30})
+    assert drilled(pair, "GET", "/drill") == (200, {"state": "none"})
+    status, said = drilled(pair, "POST", "/drill", json={"origin": "iad", "mode": "slow", "seconds": 30})
     assert (status, said["state"], said["number"], said["mode"], said["seconds"]) == (200, "running", 1, "slow", 30.0)
     assert (said["ending"], said["proved"]) == (None, None)
 
-    refused = ask(pair, "POST", "/drill", json={"origin": "iad", "mode": "slow"})
-    stopped = ask(pair, "POST", "/drill/stop")
+    refused = drilled(pair, "POST", "/drill", json={"origin": "iad", "mode": "slow"})
+    stopped = drilled(pair, "POST", "/drill/stop")
 
     assert (
         refused[0] == 409
         and "a drill runs already, drill 1 at origin iad: slow for 30 s" in refused[1]["problems"][0]
     )
     assert (stopped[0], stopped[1]["ending"], stopped[1]["proved"]) == (200, "it was stopped", False)
-    status, said = ask(pair, "POST", "/drill/stop")
+    status, said = drilled(pair, "POST", "/drill/stop")
     assert (status, said["problems"]) == (409, ["no drill runs"])
 
 
@@ -62,21 +55,21 @@ def test_a_drill_is_begun_shown_and_stopped(pair: Shield) -> None:
 def test_what_is_no_order_is_refused_with_a_reason(
     pair: Shield, more: dict[str, Any], status: int, said: str
 ) -> None:
-    found, answer = ask(pair, "POST", "/drill", **more)
+    found, answer = drilled(pair, "POST", "/drill", **more)
 
     assert found == status and said in answer["problems"][0]
-    assert ask(pair, "GET", "/drill") == (200, {"state": "none"})
+    assert drilled(pair, "GET", "/drill") == (200, {"state": "none"})
 
 
 def test_a_history_needs_a_place(
     pair: Shield, tmp_path: Path, origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock
 ) -> None:
-    status, said = ask(pair, "GET", "/drill/history")
+    status, said = drilled(pair, "GET", "/drill/history")
     assert (status, said["problems"]) == (404, ["no reports are kept: state_directory names no place for them"])
     settings = settings_of({"fra": origin, "iad": replica})
     with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as shield:
-        assert ask(shield, "GET", "/drill/history") == (200, {"drills": []})
+        assert drilled(shield, "GET", "/drill/history") == (200, {"drills": []})
         (tmp_path / "drills-test-1.jsonl").mkdir()
-        status, said = ask(shield, "GET", "/drill/history")
+        status, said = drilled(shield, "GET", "/drill/history")
         (tmp_path / "drills-test-1.jsonl").rmdir()
     assert status == 500 and "can't be read: Is a directory" in said["problems"][0]

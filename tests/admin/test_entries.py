@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from shield.rules.purging import MarkKind
+from tests.admin.calls import ask
 from tests.disks import settled, with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
@@ -16,14 +16,7 @@ from tests.peers.pair import two
 
 
 def entries(shield: Shield, url: str) -> tuple[int, Any]:
-    """Asked on the node's loop."""
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            return await client.get("/entries", params={"url": url})
-
-    answer = shield.run(ask())
+    answer = ask(shield, "GET", "/entries", params={"url": url})
     return answer.status_code, answer.json()
 
 

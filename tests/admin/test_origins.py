@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.admin.calls import ask
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import START, Shield
 
 JSON = {"content-type": "application/json"}
 
 
-def ask(shield: Shield, path: str, *, method: str = "POST", wish: object = None, **more: Any) -> tuple[int, Any]:
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=shield.node.admin)
-        async with httpx.AsyncClient(transport=transport, base_url="http://admin") as client:
-            content = None if wish is None else json.dumps(wish)
-            return await client.request(method, path, **{"headers": JSON, "content": content, **more})
-
-    answer = asyncio.run_coroutine_threadsafe(ask(), shield._loop).result(20.0)
+def order(shield: Shield, path: str, *, method: str = "POST", wish: object = None, **more: Any) -> tuple[int, Any]:
+    content = None if wish is None else json.dumps(wish)
+    answer = ask(shield, method, path, **{"headers": JSON, "content": content, **more})
     return answer.status_code, answer.json() if "json" in answer.headers["content-type"] else answer.text
 
 
 def test_all_origins_are_listed_as_they_are_treated(pair: Shield) -> None:
-    status, said = ask(pair, "/origins", method="GET")
+    status, said = order(pair, "/origins", method="GET")
 
     assert status == 200
     assert [each["name"] for each in said["origins"]] == ["fra", "iad"]
@@ -35,9 +29,9 @@ def test_all_origins_are_listed_as_they_are_treated(pair: Shield) -> None:
 
 
 def test_one_is_drained_until_then_and_restored(pair: Shield) -> None:
-    status, said = ask(pair, "/origins/fra/drain", wish={"until": START + 5})
-    without_end = ask(pair, "/origins/fra/drain")
-    restored = ask(pair, "/origins/fra/restore")
+    status, said = order(pair, "/origins/fra/drain", wish={"until": START + 5})
+    without_end = order(pair, "/origins/fra/drain")
+    restored = order(pair, "/origins/fra/restore")
 
     assert status == 200
     assert said["origin"]["flags"] == ["drained"] and said["origin"]["drained_until"] == START + 5
@@ -72,17 +66,17 @@ def test_one_is_drained_until_then_and_restored(pair: Shield) -> None:
 def test_what_can_t_be_done_is_refused(
     pair: Shield, path: str, more: dict[str, Any], status: int, problem: str
 ) -> None:
-    found, said = ask(pair, path, **more)
+    found, said = order(pair, path, **more)
     assert (found, said["problems"]) == (status, [problem])
     assert not pair.node.origins.get("fra").seen.drain.until
 
 
 def test_one_is_probed_with_what_it_gave_lately(pair: Shield, origin: FaultyOrigin) -> None:
-    unknown = ask(pair, "/origins/fra/probe")
+    unknown = order(pair, "/origins/fra/probe")
     origin.serves("/a", b"hello", lifetime=60)
     pair.get("/a")
 
-    status, said = ask(pair, "/origins/fra/probe")
+    status, said = order(pair, "/origins/fra/probe")
 
     assert unknown[0] == 409
     assert unknown[1]["problems"] == ["no object is known to probe fra with: name one in probes.canaries"]
@@ -93,9 +87,9 @@ def test_one_is_probed_with_what_it_gave_lately(pair: Shield, origin: FaultyOrig
     ]
     assert said["origin"]["name"] == "fra"
     assert origin.fetches("/a") == 3
-    assert ask(pair, "/origins/fr/probe")[0] == 404
+    assert order(pair, "/origins/fr/probe")[0] == 404
 
 
 def test_orders_are_posted(pair: Shield) -> None:
-    assert ask(pair, "/origins/fra/drain", method="GET")[0] == 405
-    assert ask(pair, "/origins")[0] == 405
+    assert order(pair, "/origins/fra/drain", method="GET")[0] == 405
+    assert order(pair, "/origins")[0] == 405
