@@ -164,6 +164,9 @@ def build(
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     contents = Contents(store, place.worker, clock=clock)
+    tops = TopLists(accounting, clock=clock)
+    tops.use(prices_of(settings))
+    live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     peer_proxy = PeerProxy(
         in_force,
         store,
@@ -174,8 +177,8 @@ def build(
         private={
             REPORT: lambda query: figures.report().encoded(),
             SIGNS: lambda query: signs.encoded(),
-            TOP: lambda query: tops.answer(query),  # noqa: PLW0108  # it is made later
-            LOG: lambda query: live.answer(query),  # noqa: PLW0108
+            TOP: tops.answer,
+            LOG: live.answer,
             ENTRIES: contents.answer,
             USAGE: lambda query: usage().encoded(),
         },
@@ -190,9 +193,6 @@ def build(
         conducts=lambda: origins.conducts,
         clock=clock,
     )
-    tops = TopLists(accounting, clock=clock)
-    tops.use(prices_of(settings))
-    live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)

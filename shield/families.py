@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from shield.drill.drills import DrillStatistics
 from shield.gate_figures import gate_families
@@ -31,25 +31,17 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
         Family(
             "origin_requests",
             "Requests sent to an origin, by reason",
-            [
-                Sample(count, {"origin": name, "reason": why})
-                for name, o in origins
-                for why, count in o.requests.items()
-            ],
+            _by_label("reason", [(name, o.requests) for name, o in origins]),
         ),
         Family(
             "origin_received_bytes",
             "Bytes received from an origin, by reason: heads and bodies, whole or not",
-            [
-                Sample(size, {"origin": name, "reason": why})
-                for name, o in origins
-                for why, size in o.received.items()
-            ],
+            _by_label("reason", [(name, o.received) for name, o in origins]),
         ),
         Family(
             "origin_extra_fetches",
             "Attempts at an origin that weren't the first of their fetch, by reason",
-            [Sample(count, {"origin": name, "reason": why}) for name, o in origins for why, count in o.extra.items()],
+            _by_label("reason", [(name, o.extra) for name, o in origins]),
         ),
         Family(
             "origin_hedges",
@@ -164,11 +156,7 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
         Family(
             "origin_faults",
             "Failed attempts at an origin, and bodies that broke off",
-            [
-                Sample(count, {"origin": name, "fault": fault})
-                for name, o in origins
-                for fault, count in o.faults.items()
-            ],
+            _by_label("fault", [(name, o.faults) for name, o in origins]),
         ),
         Family(
             "origin_connections",
@@ -306,3 +294,8 @@ def alarm_families(book: AlarmBook) -> list[Family]:
 
 def _by_reason(figures: Sequence[tuple[str, Mapping[str, int]]]) -> list[Sample]:
     return [Sample(value, {"origin": name, "reason": why}) for name, of in figures for why, value in of.items()]
+
+
+def _by_label(label: str, figures: Iterable[tuple[str, Mapping[str, int]]]) -> list[Sample]:
+    """Of origins, by name and another label."""
+    return [Sample(value, {"origin": name, label: key}) for name, of in figures for key, value in of.items()]

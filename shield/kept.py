@@ -1,4 +1,6 @@
-"""A file of JSON in the node's `state_directory`, for the time while it is stopped."""
+"""Files of JSON that are written whole or not at all: those in the node's `state_directory`, for the time while it is
+stopped, and those of commands that can be resumed.
+"""
 
 from __future__ import annotations
 

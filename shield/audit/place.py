@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from shield.audit.judgement import Tally
 from shield.errors import ShieldError
+from shield.kept import load, save
 
 _FORMAT = 1
 
@@ -37,10 +37,10 @@ class AuditPlaceFile:
 
     def read(self) -> AuditPlace | None:
         """The saved progress; None if there is no such file. Raises AuditPlaceError."""
-        try:
-            said = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
+        if not self._path.exists():
             return None
+        try:
+            said = load(self._path)
         except OSError as error:
             raise AuditPlaceError(f"{self._path}: can't be read: {error.strerror}") from None
         except ValueError:
@@ -66,13 +66,8 @@ class AuditPlaceFile:
             "after": quote_from_bytes(place.after, safe="/"),
             "tallies": {name: tally.as_dict() for name, tally in place.tallies.items()},
         }
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            with beside.open("w") as file:
-                json.dump(said, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
+            save(self._path, said)
         except OSError as error:
             raise AuditPlaceError(f"{self._path}: can't be written: {error.strerror}") from None
 

@@ -168,9 +168,10 @@ def _forecast(said: Mapping[str, Any]) -> list[str]:
         lines.append(f"  only in RAM: {_entries(memory)}{whose}")
     for name, origin in said["origins"].items():
         cost = "" if origin["money"] is None else f", {_money(origin['money'])} {origin['currency']}"
-        took = "" if origin["seconds"] is None else f", {shown_duration(origin['seconds'])} at its limit"
-        size = shown_size(origin["bytes"])
-        lines.append(f"  to fetch it again: {origin['requests']:,} requests to {name}, {size}{cost}{took}")
+        took = "" if (origin["seconds"] or 0.0) < 1.0 else f", {shown_duration(origin['seconds'])} at its limit"
+        size, requests = shown_size(origin["bytes"]), origin["requests"]
+        asked = f"{requests:,} request{'' if requests == 1 else 's'} to {name}"
+        lines.append(f"  to fetch it again: {asked}, {size}{cost}{took}")
     return [*lines, *[f"note: {each}" for each in said["advice"]]]
 
 

@@ -124,8 +124,9 @@ def merged(tops: Iterable[Iterable[Hitter]], *, by: int, count: int) -> list[Hit
     for top in tops:
         for each in top:
             known = found.get(each.name)
-            if known is not None:
-                sums = [one + other for one, other in zip(known.sums, each.sums, strict=True)]
-                each = Hitter(each.name, each.example, sums, known.error + each.error)  # noqa: PLW2901
-            found[each.name] = each
+            if known is None:
+                found[each.name] = each
+                continue
+            sums = [one + other for one, other in zip(known.sums, each.sums, strict=True)]
+            found[each.name] = Hitter(each.name, each.example, sums, known.error + each.error)
     return heapq.nlargest(count, found.values(), key=lambda each: each.sums[by])

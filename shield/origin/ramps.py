@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from shield import kept
 from shield.kept import KeptFile
@@ -224,10 +225,9 @@ def load(directory: Path) -> tuple[dict[str, Ramp], str | None]:
         return {}, f"{path}: isn't a list of ramps"
 
 
-def _ramp(value: Mapping[str, object]) -> Ramp:
+def _ramp(value: Mapping[str, Any]) -> Ramp:
     end = value["end"]
-    values = {**value, "status": RampStatus(value["status"]), "end": RampEnd[str(end).upper()] if end else None}
-    made = Ramp(**values)  # type: ignore[arg-type]
+    made = Ramp(**{**value, "status": RampStatus(value["status"]), "end": RampEnd[end.upper()] if end else None})
     numbers = [each for name, each in asdict(made).items() if name not in ("origin", "status", "end")]
     if not all(isinstance(each, int | float) and each >= 0 for each in numbers) or made.step >= len(STEPS):
         raise ValueError

@@ -106,7 +106,7 @@ class DrillOrder:
             raise ValueError(f"{unknown[0]}: unknown; expected {', '.join(sorted(known))}")
         origin, mode = plain.get("origin"), plain.get("mode")
         if not isinstance(origin, str):
-            raise ValueError("origin: expected the name of an origin")  # noqa: TRY004  # all of them are values
+            raise ValueError("origin: expected the name of an origin")  # noqa: TRY004  # its caller expects ValueError alone
         if mode not in MODES:
             raise ValueError(f"mode: expected one of {', '.join(MODES)}")
         given: dict[str, Any] = {}
@@ -119,8 +119,8 @@ class DrillOrder:
             given[name] = float(value)
         for name in ("is_forced", "is_nightly"):
             value = plain.get(name, False)
-            if not isinstance(value, bool):
-                raise ValueError(f"{name}: expected true or false")  # noqa: TRY004
+            if value is not True and value is not False:
+                raise ValueError(f"{name}: expected true or false")
             given[name] = value
         return cls(origin, DrillMode(mode), **given)
 

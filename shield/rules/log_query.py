@@ -247,13 +247,20 @@ def _test(field: str, sign: str, text: str) -> LogQuery:
     if field == "client" and sign in ("=", "!="):
         holds = _network(text)
     elif sign in ("=", "!="):
-        wanted = _REASONS.get(text, text) if field == "reason" else text
-        holds = lambda value: value == wanted  # noqa: E731
+        holds = _equal_to(_REASONS.get(text, text) if field == "reason" else text)
     else:
-        pattern = re.compile(fnmatch.translate(text))
-        holds = lambda value: pattern.match(str(value)) is not None  # noqa: E731
+        holds = _like(text)
     test = _Test(field, holds)
     return _Not(test) if sign.startswith("!") else test
+
+
+def _equal_to(wanted: str) -> Callable[[object], bool]:
+    return lambda value: value == wanted
+
+
+def _like(text: str) -> Callable[[object], bool]:
+    pattern = re.compile(fnmatch.translate(text))
+    return lambda value: pattern.match(str(value)) is not None
 
 
 def _numeric(field: str, sign: str, text: str) -> LogQuery:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shield.errors import ShieldError
+from shield.kept import load, save
 
 _FORMAT = 1
 
@@ -48,10 +48,10 @@ class WarmPlaceFile:
 
     def read(self) -> tuple[int | str, WarmTotals] | None:
         """The place to go on from, and the totals up to it; None if there is no such file. Raises WarmPlaceError."""
-        try:
-            said = json.loads(self._path.read_bytes())
-        except FileNotFoundError:
+        if not self._path.exists():
             return None
+        try:
+            said = load(self._path)
         except OSError as error:
             raise WarmPlaceError(f"{self._path}: can't be read: {error.strerror}") from None
         except ValueError:
@@ -73,13 +73,8 @@ class WarmPlaceFile:
     def write(self, after: int | str, totals: WarmTotals) -> None:
         """Replace the file atomically. Raises WarmPlaceError."""
         said = {"format": _FORMAT, "warm": self._identity, "after": after, "totals": asdict(totals)}
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            with beside.open("w") as file:
-                json.dump(said, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
+            save(self._path, said)
         except OSError as error:
             raise WarmPlaceError(f"{self._path}: can't be written: {error.strerror}") from None
 
