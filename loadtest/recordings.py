@@ -279,23 +279,22 @@ class Served:
         parent = self.node.process.pid
         return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
-    def scrape(self) -> None:
-        self.recording.take(self.node.admin("/metrics").body.decode())
+    def scrape(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.recording.take(self.node.admin("/metrics").body.decode())
 
 
 def worker_killed(stack: ExitStack) -> Recording:
     """One of two workers is killed, and replaced."""
     made = Recording(("shield_process_start_time_seconds", "shield_workers"), {"ShieldWorkerRestarts": 1})
     served = Served(stack, made)
-    for _ in range(5):
-        served.scrape()
+    served.scrape(5)
     made.begin_fault()
     victim = served.workers[0]
     os.kill(victim, signal.SIGKILL)
     until(lambda: victim not in served.workers and len(served.workers) == 2)
     until(lambda: b"shield_workers_up 2" in served.node.admin("/metrics").body)
-    for _ in range(3):
-        served.scrape()
+    served.scrape(3)
     return made
 
 
@@ -321,14 +320,12 @@ def reload_refused(stack: ExitStack) -> Recording:
     """The settings file gets a mistake."""
     made = Recording(("shield_config_last_reload_successful",), {"ShieldReloadRefused": 1})
     served = Served(stack, made)
-    for _ in range(3):
-        served.scrape()
+    served.scrape(3)
     made.begin_fault()
     served.settings.write_text(served.settings.read_text().replace('"node"', '"nod"'))
     served.node.signal(signal.SIGHUP)
     until(lambda: b"shield_config_last_reload_successful 0" in served.node.admin("/metrics").body)
-    for _ in range(7):
-        served.scrape()
+    served.scrape(7)
     return made
 
 

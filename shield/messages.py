@@ -5,7 +5,7 @@ Field names are lower-case bytes everywhere past the wire.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 Field = tuple[bytes, bytes]
@@ -41,12 +41,13 @@ class Request:
     """A client's request: method and origin-form target as sent, fields in order with lower-case names.
 
     `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
-    `identify` gives it an identifier, which most never need.
+    `identify` and `identify_by` give it an identifier, which most never need.
     """
 
-    __slots__ = ("_identifier", "fields", "method", "notable", "target")
+    __slots__ = ("_identifier", "_namer", "fields", "method", "notable", "target")
 
     _identifier: bytes
+    _namer: Callable[[Fields], bytes]
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
         self.method = method
@@ -67,10 +68,17 @@ class Request:
     def identify(self, identifier: bytes) -> None:
         self._identifier = identifier
 
+    def identify_by(self, namer: Callable[[Fields], bytes]) -> None:
+        """As `identify`, with what this makes of the fields when the identifier is first read."""
+        self._namer = namer
+
     @property
     def identifier(self) -> bytes | None:
         """The request's identifier in logs and at origins; None if it was given none."""
-        return getattr(self, "_identifier", None)
+        identifier: bytes | None = getattr(self, "_identifier", None)
+        if identifier is None and (namer := getattr(self, "_namer", None)) is not None:
+            identifier = self._identifier = namer(self.fields)
+        return identifier
 
     def get(self, name: bytes) -> bytes:
         """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""

@@ -45,6 +45,9 @@ class Forward(Enum):
     __hash__ = object.__hash__  # Enum's own is Python, and a miss looks one up several times
 
 
+_URI_MISS = Forward.URI_MISS  # a global: one lookup for nearly all misses instead of several
+
+
 @dataclass(slots=True)
 class Outcome:
     """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, PURGE,
@@ -89,27 +92,31 @@ class Outcome:
     @property
     def served_stale(self) -> bool:
         """Whether a stale entry was served: while it is refreshed, or because that failed."""
-        known = self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
-        return known and self.ttl is not None and self.ttl < 0
+        if self.ttl is None or self.ttl >= 0:
+            return False
+        return self.hit or (self.forward is Forward.STALE and not self.stored and self.forward_status is None)
 
     @property
     def word(self) -> str:
         """The word in metrics and logs: hit, stale, miss, collapsed, revalidated, bypass, options, health, purge,
         refused, error.
         """
-        if self.served_stale:
+        ttl, forward = self.ttl, self.forward
+        if ttl is not None and ttl < 0 and self.served_stale:
             return "stale"
         if self.hit:
             return "hit"
-        if self.forward is None:
+        if forward is None:
             if self.detail in (OPTIONS, HEALTH, PURGE):
                 return str(self.detail)
             return "refused" if self.refused else "error"
         if self.collapsed:
             return "collapsed"
-        if self.forward is Forward.STALE and self.forward_status == 304:
+        if forward is _URI_MISS:
+            return "miss"
+        if forward is Forward.STALE and self.forward_status == 304:
             return "revalidated"
-        return "bypass" if self.forward in (Forward.BYPASS, Forward.METHOD) else "miss"
+        return "bypass" if forward in (Forward.BYPASS, Forward.METHOD) else "miss"
 
     @property
     def reason(self) -> str | None:
@@ -181,12 +188,13 @@ class Exchange:
 
     `client` is an address, or "unix". `route` is None if no route was looked up. `protocol` is None for HTTP/1.
     `key` is the text of the cache key, if there is one.
-    `fields` are the request's, without secrets that only the guard may see. `request_id` is None if none was needed.
+    `fields` are the request's, without secrets that only the guard may see.
     `status` is the response's, or 499 if there was none. `sent` are bytes of the body. Times are epoch seconds:
     `began` when the request's head was complete, `answered` when the response's head was written.
     """
 
     __slots__ = (
+        "_request",
         "answered",
         "began",
         "client",
@@ -196,7 +204,6 @@ class Exchange:
         "key",
         "method",
         "outcome",
-        "request_id",
         "route",
         "sent",
         "status",
@@ -219,11 +226,11 @@ class Exchange:
         self.end = End.WHOLE
         self.fields: Fields = ()
         self.key: bytes | None = None
-        self.request_id: bytes | None = None
+        self._request: Request | None = None
 
     def take_from(self, request: Request) -> None:
         """Note the request's fields and its identifier."""
-        self.fields, self.request_id = request.fields, request.identifier
+        self.fields, self._request = request.fields, request
 
     def answer(self, status: int, outcome: Outcome, now: float) -> None:
         """The head of the response has been written."""
@@ -237,6 +244,11 @@ class Exchange:
     def finish(self, end: End, now: float) -> None:
         """Nothing more will be written."""
         self.end, self.ended = end, now
+
+    @property
+    def request_id(self) -> bytes | None:
+        """The request's identifier, made when something reads it; None if none was needed."""
+        return None if self._request is None else self._request.identifier
 
     @property
     def origin(self) -> str | None:

@@ -7,7 +7,6 @@ is the hot path, and every front calls it first. A request that needs an origin,
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from shield.errors import OwnPathError, RequestError
@@ -183,13 +182,18 @@ class Proxy:
 
     def locate(self, exchange: Exchange, regime: Regime | None = None) -> None:
         """Note the route and the key of an exchange's target, under the regime of its request, if there are any."""
-        with contextlib.suppress(RequestError):
-            resource = self.resolve(exchange.target, regime)
-            exchange.route, exchange.key = resource.route.name, resource.key.text
+        targets = (regime or self.in_force.regime).targets
+        resource = targets.young.get(exchange.target)
+        if resource is None:
+            try:
+                resource = targets.resolve(exchange.target)
+            except RequestError:
+                return
+        exchange.route, exchange.key = resource.route.name, resource.key.text
 
     def identify(self, request: Request) -> None:
-        """Give a request the identifier by which logs and origins know it."""
-        request.identify(self.ids.of(request.fields))
+        """Give a request the identifier by which logs and origins know it, as soon as one of them reads it."""
+        request.identify_by(self.ids.of)
 
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> UnderWay:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shield.messages import Request, ResponseHead
+from collections.abc import Sequence
+
+from shield.messages import Field, Request, ResponseHead
 
 
 def test_a_plain_request_has_no_notable_fields() -> None:
@@ -31,3 +33,18 @@ def test_the_lines_of_a_request_s_field_are_joined_in_order() -> None:
 
     assert request.get(b"cdn-loop") == b"a, b, c"
     assert request.get(b"via") == b""
+
+
+def test_an_identifier_is_made_when_it_is_first_read_and_stays() -> None:
+    request = Request.of(b"GET", b"/a", [(b"a", b"1")])
+    read: list[Sequence[Field]] = []
+
+    def name(fields: Sequence[Field]) -> bytes:
+        read.append(fields)
+        return b"n1-%d" % len(read)
+
+    request.identify_by(name)
+    assert read == []
+
+    assert (request.identifier, request.identifier) == (b"n1-1", b"n1-1")
+    assert read == [[(b"a", b"1")]]

@@ -337,7 +337,8 @@ class ClientConnection(ConnectionLife):
         exchange = Exchange(request.method, request.target, self._peer, began)
         if not reply.outcome.refused:
             self._proxy.locate(exchange)
-        exchange.fields, exchange.request_id = request.fields, self._proxy.ids.of(request.fields)
+        self._proxy.identify(request)
+        exchange.take_from(request)
         exchange.answer_whole(reply.status, reply.outcome, reply.length, self._clock())
         return exchange
 

@@ -1,7 +1,7 @@
 """What is asked for most: keys, routes, clients and origins by requests, missed bytes and money, of the last minute.
 
-Sketches of one worker, over a sample of its plain hits and all of its other requests; `merged_rows` adds up those of
-all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of
+Sketches of one worker, over a sample of its plain hits and another of its other requests; `merged_rows` adds up those
+of all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of
 requests that waited for another's fetch.
 """
 
@@ -66,7 +66,7 @@ class TopLists:
         self._seen = 0  # of them, since the share was last changed or looked at
         self._others = 0  # exchanges that aren't plain hits, since the last tick
         self._every = 1  # one in so many of them is looked at, and stands for the others
-        self._others_seen = 0  # of those, since that was last changed
+        self._others_seen = 0  # of them, since `_every` was last set
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -85,7 +85,7 @@ class TopLists:
         self._accounting.add(self.note, hits=self._share)
 
     def tick(self) -> None:
-        """Look at as many plain hits as of the last second would have been enough."""
+        """Look at such shares of plain hits and of other requests as would have sufficed in the last second."""
         hits = self._accounting.counters.hits
         passed, self._hits = hits - self._hits, hits
         share = _LEAST_SHARE
@@ -104,10 +104,9 @@ class TopLists:
 
     def note(self, exchange: Exchange) -> None:
         """An exchange has ended."""
-        outcome, now, lists = exchange.outcome, exchange.ended, self._lists
-        target = exchange.target
-        example = target[:_LONGEST].decode("ascii", "replace")
+        outcome, now = exchange.outcome, exchange.ended
         if outcome is not None and outcome.plain:
+            example = _example(exchange)
             weight = 1.0 / self._share
             amounts = (weight, 0.0, 0.0, weight, weight * exchange.sent)
             for of, name in (("keys", _text(exchange.key)), ("routes", exchange.route), ("clients", exchange.client)):
@@ -124,6 +123,7 @@ class TopLists:
         self._others_seen += 1
         if self._others_seen > SAMPLES:
             self._others_seen, self._every = 0, self._every * int(_STEP)
+        example = _example(exchange)
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
             word = outcome.word
@@ -134,7 +134,7 @@ class TopLists:
                 money = 0.0 if price is None else price.of(missed, outcome.attempts or 1)
         amounts = (weight, weight * missed, weight * money, weight * hit, weight * exchange.sent)
         names = {"keys": _text(exchange.key), "routes": exchange.route, "clients": exchange.client, "origins": origin}
-        for (of, _), hitters in lists.items():
+        for (of, _), hitters in self._lists.items():
             if (name := names[of]) is not None:
                 hitters.add(name, example, amounts, now)
 
@@ -176,6 +176,10 @@ def merged_rows(tops: Iterable[Top], of: str, by: str, count: int) -> list[dict[
             row["target"] = each.example
         rows.append(row)
     return rows
+
+
+def _example(exchange: Exchange) -> str:
+    return exchange.target[:_LONGEST].decode("ascii", "replace")
 
 
 def _text(key: bytes | None) -> str | None:

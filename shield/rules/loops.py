@@ -57,8 +57,8 @@ class Gateway:
         """The fields of a request to an origin on behalf of a client's; `fields` are those that are forwarded."""
         if request is None:
             return self.introduced(fields, b"") if fields else self.alone
-        loops, identifier = request.get(NAME), request.identifier
-        if self._naming and identifier is not None:
+        loops = request.get(NAME)
+        if self._naming and (identifier := request.identifier) is not None:
             others = [line for line in fields if line[0] != self._naming]
             said = self.introduced(others, loops) if others or loops else self.alone
             return (*said, (self._naming, identifier))

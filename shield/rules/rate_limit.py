@@ -85,8 +85,8 @@ class Subject(Enum):
 class RateLimit:
     """A limit by the name that it has in settings. `header` is the field of `Subject.HEADER`, lower case.
 
-    `routes` empty: requests of all routes count. Clients in `exempt` have no limit. `refuses` False: what exceeds it
-    is only counted.
+    `routes` empty: requests of all routes count. Clients in `exempt` have no limit. `refuses` False: requests beyond
+    it are only counted.
     """
 
     name: str
@@ -152,7 +152,7 @@ def budgets_of(limits: RateLimits, facts: RateFacts) -> list[tuple[RateLimit, in
     for limit in limits.limits:
         if limit.routes and facts.route not in limit.routes:
             continue
-        if any(client in limit.exempt for client in facts.clients):
+        if all(client in limit.exempt for client in facts.clients):  # one of two may be forged
             continue
         if limit.subject is Subject.ROUTE:
             if facts.route is not None:

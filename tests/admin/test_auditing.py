@@ -93,6 +93,7 @@ def test_refusals_are_written_down_too_and_looks_and_strangers_arent(tmp_path: P
         ("read", 403, None, ["token read has the role read; this takes purge"]),
         ("purge", 200, {"paths": 7}, []),
     ]
+    assert [each["role"] for each in kept(app)] == ["operate", "read", "purge"]
     assert [each["status"] for each in kept(app, 2)] == [403, 200]
 
 

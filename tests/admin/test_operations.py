@@ -68,6 +68,18 @@ def test_a_call_without_a_known_token_is_challenged_counted_and_logged(
     assert "guessed" not in caplog.text + answer.text
 
 
+def test_of_each_token_whose_role_is_not_enough_there_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    app = of(Role.OPERATE)
+    for given in (Role.READ, Role.READ, Role.PURGE):
+        call(app, "GET", "/thing", headers=bearer(given))
+
+    assert [word for word in ("read", "purge") if f"token {word} has the role {word}" in caplog.text] == [
+        "read",
+        "purge",
+    ]
+    assert len(caplog.records) == 2
+
+
 def test_what_needs_no_token_takes_none() -> None:
     app = admin_api([operation(role=None)], doorkeeper=Doorkeeper(TOKENS))
 

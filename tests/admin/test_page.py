@@ -71,6 +71,12 @@ class Page:
         assert found, f"no {text} among {css}: {self.text(css)}"
         found[0].click()
 
+    def order(self, css: str, text: str, question: str, answer: str = "Yes") -> None:
+        """Click, and answer the question whether it is meant."""
+        self.click(css, text)
+        self.wait_for("#sure-text", question)
+        self.click("#sure button", answer)
+
     def tile(self, name: str) -> str:
         for tile in self.chrome.find_elements(By.CSS_SELECTOR, ".tile"):
             value, label = tile.text.split("\n")
@@ -108,9 +114,7 @@ def test_an_origin_is_drained_and_restored_from_the_page(
     page = Page(chrome, node)
     page.wait_for("#origins tbody", "fra")
 
-    page.click("#origins button", "Drain")
-    page.wait_for("#sure-text", "Drain fra?")
-    page.click("#sure button", "Yes")
+    page.order("#origins button", "Drain", "Drain fra?")
     page.wait_for("#notice", "fra is drained")
     page.wait_for("#origins tbody", "drained")
 
@@ -127,12 +131,8 @@ def test_an_order_that_people_take_back_isnt_carried_out(chrome: Chrome, node: P
     page = Page(chrome, node)
     page.wait_for("#origins tbody", "fra")
 
-    page.click("#origins button", "Drain")
-    page.wait_for("#sure-text", "Drain fra?")
-    page.click("#sure button", "No")
-    page.click("#reload", "Reload settings")
-    page.wait_for("#sure-text", "Read the settings again")
-    page.click("#sure button", "Yes")
+    page.order("#origins button", "Drain", "Drain fra?", "No")
+    page.order("#reload", "Reload settings", "Read the settings again")
 
     page.wait_for("#notice", "settings of generation 2 are in force")
     assert "drained" not in page.text("#origins tbody")
@@ -146,9 +146,7 @@ def test_an_entry_is_looked_for_and_purged_from_the_page(chrome: Chrome, node: P
 
     page.click("#purge button", "What would it remove?")
     page.wait_for("#purge-result", "1 entries, 1.0 kB")
-    page.click("#purge button", "Purge")
-    page.wait_for("#sure-text", "Remove what has the URL /images/1?")
-    page.click("#sure button", "Yes")
+    page.order("#purge button", "Purge", "Remove what has the URL /images/1?")
     page.wait_for("#purge-result", "purged: 1 entries\nin 2 workers of test-1")
 
     with Client(node.port) as client:

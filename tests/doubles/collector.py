@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.client import PATIENCE
+from tests.doubles.posts import PostServer
 
 KINDS = {1: "internal", 2: "server", 3: "client"}
 
@@ -33,54 +30,26 @@ class Span:
 
 
 @dataclass
-class Collector:
+class Collector(PostServer):
     """`with Collector() as collector:`. `status` is its answer."""
 
     spans: list[Span] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)
     status: int = 200
-    came: threading.Condition = field(default_factory=threading.Condition)
 
-    def __enter__(self) -> Self:
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # http.server's name
-                body = self.rfile.read(int(self.headers["content-length"]))
-                with collector.came:
-                    collector.heads.append({name.lower(): value for name, value in self.headers.items()})
-                    if collector.status == 200 and self.path == "/v1/traces":
-                        collector.spans += _spans(body)
-                    collector.came.notify_all()
-                self.send_response(collector.status)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(PATIENCE)
+    def take(self, path: str, fields: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+        self.heads.append(fields)
+        if self.status == 200 and path == "/v1/traces":
+            self.spans += _spans(body)
+        return self.status, {"content-type": "application/x-protobuf"}
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self.place
 
     def wait_for(self, count: int) -> list[Span]:
         """The spans, once there are so many."""
-        with self.came:
-            assert self.came.wait_for(lambda: len(self.spans) >= count, PATIENCE), f"only {len(self.spans)} came"
-            return list(self.spans)
+        return self.once(self.spans, count)
 
 
 def _spans(body: bytes) -> list[Span]:

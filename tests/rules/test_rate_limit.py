@@ -114,6 +114,7 @@ def test_a_client_without_an_address_has_no_budget() -> None:
 
 def test_each_limit_has_budgets_of_its_own() -> None:
     assert budgets(limit(), RateFacts([CLIENT])) != budgets(limit(name="other"), RateFacts([CLIENT]))
+    assert budgets(limit(), RateFacts([CLIENT])) != budgets(limit(Subject.HEADER), RateFacts([CLIENT]))
 
 
 def test_a_route_has_one_budget_for_all_clients() -> None:
@@ -153,6 +154,29 @@ def test_only_its_routes_count_and_exempt_clients_do_not() -> None:
     assert budgets(some, RateFacts([CLIENT], "a"))
     assert not budgets(some, RateFacts([CLIENT], "b"))
     assert not budgets(some, RateFacts([OTHER], "a"))
+
+
+def test_a_client_that_forges_an_exempt_address_in_the_other_field_is_not_exempt() -> None:
+    some = limit(exempt=Networks(["192.0.2.2"]))
+    limits = RateLimits(limits=(some,), trusted=Networks(["10.0.0.0/8"]))
+    fields = {b"x-forwarded-for": b"192.0.2.1", b"forwarded": b"for=192.0.2.2"}
+    clients = limits.clients(peer_of("10.0.0.1"), fields)
+
+    assert set(clients) == {CLIENT, OTHER}
+    assert budgets(some, RateFacts([CLIENT])) < budgets(some, RateFacts(clients))
+
+
+def test_only_the_field_that_the_proxy_writes_names_the_client() -> None:
+    trusted = Networks(["10.0.0.0/8"])
+    limits = RateLimits(limits=(limit(),), trusted=trusted, client_fields=frozenset({b"x-forwarded-for"}))
+    fields = {b"x-forwarded-for": b"192.0.2.1", b"forwarded": b"for=192.0.2.2"}
+
+    assert limits.clients(peer_of("10.0.0.1"), fields) == [CLIENT]
+
+
+def test_no_field_matters_unless_a_proxy_is_trusted_or_a_limit_reads_it() -> None:
+    assert RateLimits(limits=(limit(),)).fields == frozenset()
+    assert RateLimits(limits=(limit(Subject.HEADER, header=b"x-api-key"),)).fields == {b"x-api-key"}
 
 
 def test_behind_a_trusted_proxy_the_client_is_the_one_that_it_names() -> None:

@@ -61,11 +61,17 @@ def test_a_token_may_do_what_its_role_includes(
         ("o" * 32, TokenDenial.MALFORMED),
         ("Bearer " + "o" * 31, TokenDenial.UNKNOWN),
         ("Bearer " + "o" * 33, TokenDenial.UNKNOWN),
+        ("Bearer " + "o" * 32 + "\n", TokenDenial.MALFORMED),
         ("Bearer " + "o" * 16 + " " + "o" * 15, TokenDenial.MALFORMED),
     ],
 )
 def test_nobody_gets_in_without_a_whole_token(field: str | None, denial: TokenDenial) -> None:
     assert TOKENS.judge(field, Role.READ) == (None, denial)
+
+
+def test_none_of_many_guesses_gets_in() -> None:
+    for guess in range(2000):  # enough to meet a digest that begins or ends alike
+        assert TOKENS.judge(f"Bearer {guess:032}", Role.READ) == (None, TokenDenial.UNKNOWN)
 
 
 def test_senders_that_know_only_urls_give_name_and_secret() -> None:

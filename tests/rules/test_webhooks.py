@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,31 @@ def test_a_chat_gets_text_that_is_no_markup() -> None:
 def test_a_secret_that_is_none_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         key_of(secret)
+
+
+def secret_of(size: int) -> str:
+    return "whsec_" + base64.b64encode(bytes(size)).decode()
+
+
+@pytest.mark.parametrize(
+    "secret", [secret_of(23), secret_of(65), SECRET + "\n", SECRET.replace("9", "9_"), SECRET[6:]]
+)
+def test_a_secret_that_is_too_short_too_long_or_garbled_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="24 to 64 bytes"):
+        key_of(secret)
+
+
+@pytest.mark.parametrize("size", [24, 64])
+def test_the_shortest_and_the_longest_secret_are_taken(size: int) -> None:
+    assert key_of(secret_of(size)) == bytes(size)
+
+
+def test_a_test_goes_to_webhooks_of_other_kinds_too_and_text_that_is_no_unicode_is_sent() -> None:
+    told = event(kind=AlarmKind.TEST)
+    odd = replace(told, alarm=replace(told.alarm, text="/a\udcff"))
+
+    assert CHAT.wants(told)
+    assert json.loads(request_of(CHAT, odd, "fra-1", NOW).body)["text"].count("/a?") == 1
 
 
 def test_a_webhook_gets_the_kinds_that_it_wants() -> None:
