@@ -30,6 +30,7 @@ log = logging.getLogger("shield.store")
 
 _NEWEST, _ASSIGNED, _LOADED = 0, 1, 2  # words of `Shared.purges`
 _MICROSECONDS = 1_000_000
+_DAMAGED = "%s: damaged lines, which are left out: %d; purges that no other copy has are forgotten"
 _LONG = 32 << 20  # bytes of a copy; marks and orders that are remembered need less, unless a directory is long out
 
 
@@ -170,8 +171,10 @@ class PurgeLog:
             words[_LOADED] = 1
             for place, data in copies.items():
                 own = PurgeHistory()
-                own.read(data)
-                if (own.marks.keys(), _ends(own)) != (history.marks.keys(), _ends(history)):
+                damaged = own.read(data)
+                if damaged:
+                    log.warning(_DAMAGED, place.path, damaged)
+                if damaged or (own.marks.keys(), _ends(own)) != (history.marks.keys(), _ends(history)):
                     self._replace(place)
             return list(history.marks.values()), words[_NEWEST], history.floor
 

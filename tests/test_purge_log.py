@@ -91,6 +91,25 @@ def test_the_loss_of_one_place_loses_nothing(tmp_path: Path, directory: CacheDir
         assert [mark.text for mark in found.marks.values()] == [b"a"]
 
 
+@pytest.mark.parametrize("harmed", [["state"], ["state", "disk"]])
+def test_damaged_copies_are_said_once_and_written_anew(
+    tmp_path: Path, directory: CacheDirectory, harmed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    node = Node(tmp_path / "state", [directory])
+    node.log().add_marks(MarkKind.TAG, (b"a",), soft=False)
+    assert "damaged" not in caplog.text
+
+    for place in harmed:
+        (tmp_path / place / FILE).write_bytes(b"\xff\0\n\n\x80 no line")
+    again = Node(tmp_path / "state", [directory])
+    known = [texts(again.log(worker)) for worker in (0, 1)]
+
+    assert known == [[b"a"] if len(harmed) == 1 else []] * 2
+    said = [record.getMessage() for record in caplog.records if "damaged lines" in record.getMessage()]
+    assert [line.partition(": ")[0] for line in said] == [str(tmp_path / place / FILE) for place in harmed]
+    assert all("left out: 2;" in line for line in said)
+
+
 def test_a_directory_obeys_what_it_missed_before_anything_in_it_is_found(
     tmp_path: Path, directory: CacheDirectory
 ) -> None:

@@ -66,7 +66,8 @@ class TopLists:
         self._seen = 0  # of them, since the share was last changed or looked at
         self._others = 0  # exchanges that aren't plain hits, since the last tick
         self._every = 1  # one in so many of them is looked at, and stands for the others
-        self._others_seen = 0  # of them, since `_every` was last set
+        self._passing = 0  # of them, before the next that is
+        self._others_seen = 0  # of those that are, since `_every` was last set
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
         self._lists = {
@@ -95,6 +96,7 @@ class TopLists:
         self._every, others, self._others, self._others_seen = 1, self._others, 0, 0
         while others > self._every * SAMPLES:
             self._every *= 2
+        self._passing = self._gap()
 
     def _look_at(self, share: float) -> None:
         self._seen = 0
@@ -117,12 +119,14 @@ class TopLists:
                 self._look_at(max(_LEAST_SHARE, self._share / _STEP))
             return
         self._others += 1
-        weight = float(self._every)
-        if weight > 1.0 and self._chance() * weight >= 1.0:
+        if self._passing:
+            self._passing -= 1
             return
+        weight = float(self._every)
         self._others_seen += 1
         if self._others_seen > SAMPLES:
             self._others_seen, self._every = 0, self._every * int(_STEP)
+        self._passing = self._gap()
         example = _example(exchange)
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:
@@ -137,6 +141,12 @@ class TopLists:
         for (of, _), hitters in self._lists.items():
             if (name := names[of]) is not None:
                 hitters.add(name, example, amounts, now)
+
+    def _gap(self) -> int:
+        """How many exchanges pass before one is looked at: at random, so that they aren't in step with requests that
+        come in turn. Drawn only for those that are, since a number from the system costs more than all else here.
+        """
+        return int(self._chance() * (2 * self._every - 1)) if self._every > 1 else 0
 
     def top(self, of: str, by: str, count: int) -> Top:
         """The greatest of this worker. `of` and `by` are in `OF` and `BY`."""

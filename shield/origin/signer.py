@@ -103,7 +103,7 @@ class Signer:
         return other
 
     def prepare(self, usual: Sequence[Field]) -> None:
-        """Render these further fields once: most requests have just them."""
+        """Render these further fields once: most requests have just them, or one more behind them."""
         self._usual, self._prepared = usual, self._with(usual)
 
     def correct_clock(self, origin_date: float, now: float) -> None:
@@ -122,7 +122,14 @@ class Signer:
         asked = target + b"?" + query if query else target
         plain, lines = self._plain, b""
         if extra_fields:
-            plain, lines = self._prepared if extra_fields is self._usual else self._with(extra_fields)
+            usual, last = self._usual, extra_fields[-1]
+            if extra_fields is usual:
+                plain, lines = self._prepared
+            elif usual and extra_fields[:-1] == usual and last[0] not in _OURS:  # and the request's identifier
+                plain, lines = self._prepared
+                lines += b"%b: %b\r\n" % last
+            else:
+                plain, lines = self._with(extra_fields)
         if self._provider.signed:
             return self._signed(method, asked, target, now, query=query, lines=lines)
         return b"%b %b%b%b\r\n" % (method, asked, plain, lines)

@@ -59,7 +59,7 @@ class Gateway:
             return self.introduced(fields, b"") if fields else self.alone
         loops = request.get(NAME)
         if self._naming and (identifier := request.identifier) is not None:
-            others = [line for line in fields if line[0] != self._naming]
+            others = [line for line in fields if line[0] != self._naming] if fields else fields
             said = self.introduced(others, loops) if others or loops else self.alone
             return (*said, (self._naming, identifier))
         return self.introduced(fields, loops) if fields or loops else self.alone

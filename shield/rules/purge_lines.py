@@ -63,12 +63,16 @@ class PurgeHistory:
     floor: int = 0
     newest: int = 0  # the greatest sequence in it
 
-    def read(self, data: bytes) -> None:
-        """Add what these lines say. Never raises."""
+    def read(self, data: bytes) -> int:
+        """Add what these lines say; returns how many are damaged. Never raises."""
+        damaged = 0
         for line in data.split(b"\n"):
             said = _said(line)
             if said is not None:
                 self._take(said)
+            elif line:
+                damaged += 1
+        return damaged
 
     def add(self, item: PurgeMark | LoggedPurge) -> None:
         if isinstance(item, PurgeMark):

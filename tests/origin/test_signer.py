@@ -139,10 +139,21 @@ def test_no_secret_in_repr_or_in_the_canonical_request() -> None:
     assert text.startswith(b"GET\n/a\n\nhost:images.s3.eu-west-1.amazonaws.com\n")
 
 
-def test_fields_that_are_prepared_make_the_same_head_as_others() -> None:
+@pytest.mark.parametrize("provider", ["aws", "http"])
+def test_fields_that_are_prepared_make_the_same_head_as_others(provider: str) -> None:
     usual = ((b"via", b"1.1 test"), (b"cdn-loop", b"test"))
-    made, other = signer(), signer()
+    made, other = [Signer(PROVIDERS[provider], LOCATION, Credentials("a", "b")) for _ in range(2)]
     made.prepare(usual)
 
-    for fields in (usual, list(usual), (*usual, (b"range", b"bytes=0-1")), ()):
+    named, like_ours = (*usual, (b"x-request-id", b"n1-1")), (*usual, (b"user-agent", b"theirs"))
+    for fields in (
+        usual,
+        list(usual),
+        named,
+        list(named),
+        like_ours,
+        (*named, (b"range", b"bytes=0-1")),
+        named[2:],
+        (),
+    ):
         assert made.head(b"GET", b"/a", NOW, fields) == other.head(b"GET", b"/a", NOW, fields)
