@@ -292,10 +292,6 @@ def alarm_families(book: AlarmBook) -> list[Family]:
     ]
 
 
-def _by_reason(figures: Sequence[tuple[str, Mapping[str, int]]]) -> list[Sample]:
-    return [Sample(value, {"origin": name, "reason": why}) for name, of in figures for why, value in of.items()]
-
-
 def _by_label(label: str, figures: Iterable[tuple[str, Mapping[str, int]]]) -> list[Sample]:
     """Of origins, by name and another label."""
     return [Sample(value, {"origin": name, label: key}) for name, of in figures for key, value in of.items()]

@@ -45,7 +45,7 @@ def top_route(tops: Tops) -> Operation:
     return Operation(
         method="GET",
         path="/top",
-        role=Role.READ,
+        role=Role.OPERATE,
         summary="The keys, routes, clients or origins with most requests, missed bytes or money",
         description="Rates of about the last minute, of all workers. On busy workers they are of a sample.",
         handler=show,

@@ -287,7 +287,7 @@ async function showTop() {
   const query = new URLSearchParams({ of: byId("top-of").value, by: byId("top-by").value, n: "12" });
   try {
     const answer = await call(`top?${query}`);
-    byId("top-section").hidden = answer.status === 404;
+    byId("top-section").hidden = [403, 404].includes(answer.status); // it takes the role operate
     if (!answer.ok) return;
     const { rows } = await answer.json();
     const names = rows.length ? TOP_COLUMNS.filter((name) => name in rows[0]) : ["nothing yet"];
