@@ -329,6 +329,11 @@ class Seat:
         return self.worker + self.tenant * _MOST_WORKERS
 
 
+def worker_of(writer: int) -> int:
+    """The number of the worker that writes to cache directories under this one."""
+    return writer % _MOST_WORKERS
+
+
 def _sizes(memory: int) -> tuple[int, int]:
     """Counters and bytes of the log in a memory. Raises ValueError."""
     try:

@@ -21,7 +21,7 @@ from struct import Struct
 import xxhash
 
 from shield.errors import StoreError
-from shield.shared import Residence, Shared
+from shield.shared import Residence, Shared, worker_of
 from shield.store.directory.files import Files, failed
 from shield.store.directory.home import FILE, Home, Site, StrayError, stray, unpacked
 from shield.store.directory.record import FORMAT, DamagedError
@@ -85,7 +85,7 @@ class Claim:
         path = self._path / f"opening-{worker}"
         count = self._openings(path.name)
         if count >= _OPENINGS:  # only for a process that joins: the first one has reset it
-            self.condemn(f"worker {worker} ended {count} times soon after it had opened it")
+            self.condemn(f"worker {worker_of(worker)} ended {count} times soon after it had opened it")
             raise CondemnedError(f"{self._path}: its index will be rebuilt once all processes have left it")
         self._opening = path
         with suppress(OSError):  # a full disk, where this guard matters least

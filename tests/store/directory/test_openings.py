@@ -104,19 +104,22 @@ def test_starts_before_the_machine_last_came_up_do_not_count(tmp_path: Path) -> 
     again.close()
 
 
-def test_a_worker_that_dies_again_and_again_has_all_of_them_leave_and_the_index_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [1, 257])  # the second one after an upgrade
+def test_a_worker_that_dies_again_and_again_has_all_of_them_leave_and_the_index_made_again(
+    tmp_path: Path, writer: int
+) -> None:
     filled(tmp_path)
     directory = opened(tmp_path)
     directory.settled()
     for _ in range(3):
-        assert ended(tmp_path, worker=1) == signal.SIGABRT
+        assert ended(tmp_path, worker=writer) == signal.SIGABRT
         assert directory.tend() is DirectoryHealth.WELL
 
     with pytest.raises(CondemnedError):
-        opened(tmp_path, worker=1)
+        opened(tmp_path, worker=writer)
 
     assert directory.tend() is DirectoryHealth.OUT
-    for worker in (1, 2):  # the first one is still in there
+    for worker in (writer, 2):  # the first one is still in there
         with pytest.raises(CondemnedError):
             opened(tmp_path, worker=worker)
     directory.close()
