@@ -75,8 +75,9 @@ class ClusterFigures:
             ),
             Family(
                 "peer_node_down",
-                "Workers of another node that don't answer, as seen by the workers of this one",
+                "Workers of another node that don't answer",
                 [Sample(len(each.down), {"node": each.name}) for each in nodes],
                 gauge=True,
+                alike=True,
             ),
         ]

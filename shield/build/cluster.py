@@ -18,7 +18,7 @@ from shield.observe.counters import Counters
 from shield.origin.terms import Timeouts
 from shield.peers.cluster import Cluster
 from shield.peers.node_front import NodeFront, NodeProxy
-from shield.peers.nodes import Member, Nodes
+from shield.peers.nodes import NodeMember, Nodes
 from shield.peers.owners import Owners
 from shield.regime import InForce
 from shield.reply import Replies
@@ -111,10 +111,10 @@ def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
     return context
 
 
-def members_of(cluster: ClusterSettings) -> dict[str, Member]:
+def members_of(cluster: ClusterSettings) -> dict[str, NodeMember]:
     """The nodes that the settings name."""
     return {
-        name: Member(name, node.address.host, node.address.port, node.weight, node.region or "")
+        name: NodeMember(name, node.address.host, node.address.port, node.weight, node.region or "")
         for name, node in cluster.nodes.items()
     }
 

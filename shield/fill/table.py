@@ -184,7 +184,7 @@ class FillTable:
         fill.join(reader)
         return fill
 
-    def sliced(self, resource: Resource, request: Request, entry: Entry, *, keeps: bool = True) -> SlicedFill:
+    def sliced(self, resource: Resource, request: Request, entry: Entry, keeps: bool = True) -> SlicedFill:
         """The fill of this version's slices; `keeps` False: another node stores them."""
         text = resource.key.text
         fill = self.under_way(resource)
@@ -299,7 +299,7 @@ class FillTable:
         if fill is None or not _serves(fill, request, self._clock()):
             return None
         if request.is_last_hop and not fill.question.request.is_last_hop:
-            if fill.asks_node:
+            if fill.question.want.asks_node or fill.by_node:
                 return None  # two nodes could wait for each other
             fill.question.request.end_hops()
         return fill

@@ -123,7 +123,7 @@ class Want:
         return own + self.forwarded
 
 
-class Keep(Enum):
+class Keeping(Enum):
     """Where a response may be kept that can be stored."""
 
     ALL = "all"  # in RAM and on disk
@@ -149,7 +149,12 @@ class Fetched:
     detail: str | None = None
     attempts: int = 1  # requests to origins
     by_node: bool = False
-    keep: Keep = Keep.ALL
+    keep: Keeping = Keeping.ALL
+
+    @property
+    def keeps_slices(self) -> bool:
+        """Whether this node's disks are the place for its slices."""
+        return self.keep is Keeping.ALL or not self.by_node
 
 
 @dataclass(frozen=True, slots=True)

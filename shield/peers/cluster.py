@@ -25,9 +25,9 @@ from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Request
 from shield.origin.terms import Timeouts
-from shield.origin.want import Absent, Failed, Fetched, Keep, Want
+from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.peers.asking import Respondent, ask
-from shield.peers.nodes import NodeWorker, Nodes
+from shield.peers.nodes import Nodes, NodeWorker
 from shield.peers.owners import Owners
 from shield.rules.key import CacheKey
 
@@ -36,7 +36,10 @@ log = logging.getLogger("shield.peers")
 HIT = "peer-hit"
 """The detail of a response that another node had stored."""
 
-Result = Fetched | Absent | Failed
+FILLED = "peer"
+"""And of one that it has fetched."""
+
+Answered = Fetched | Absent | Failed
 
 # The owner's statement on the object, or the end of this worker: others wouldn't change it.
 _FINAL = frozenset({Fault.VALIDATOR, Fault.CANCELLED})
@@ -80,7 +83,7 @@ class Cluster:
         """Whether this node answers others for the key: it is the owner or the second, by its own ring."""
         return self.nodes.own in self.nodes.ring.order(key.digest)[:2]
 
-    def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Result]:
+    def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Answered]:
         """As `Origins.fetch`, through the node that owns the key. Leaves nothing when cancelled."""
         key, request = want.key, want.request
         if key is None or request is None or want.alone or request.is_last_hop:
@@ -92,7 +95,7 @@ class Cluster:
 
     async def _fetch_from(
         self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
-    ) -> Result:
+    ) -> Answered:
         asking, text = self._asking, key.text
         want.asks_node = True
         asking[text] = asking.get(text, 0) + 1
@@ -111,7 +114,7 @@ class Cluster:
         request.end_hops()  # the worker that owns the key here needn't ask them again
         return await self._owners.fetch(names, want)
 
-    async def _from_nodes(self, order: Sequence[str], key: CacheKey, request: Request, want: Want) -> Result | None:
+    async def _from_nodes(self, order: Sequence[str], key: CacheKey, request: Request, want: Want) -> Answered | None:
         """The answer of the owner, else of the second; None if this node is to fetch."""
         for place, name in enumerate(order):
             if name == self.nodes.own:
@@ -130,7 +133,7 @@ class Cluster:
             return result
         return None
 
-    async def _from_node(self, name: str, key: CacheKey, request: Request, want: Want) -> Result | None:
+    async def _from_node(self, name: str, key: CacheKey, request: Request, want: Want) -> Answered | None:
         """The answer of a node; None if it gives none."""
         for _ in range(2):
             door = self.nodes.door(name, key.digest)
@@ -152,7 +155,7 @@ class Cluster:
                     return None
         return None
 
-    async def _ask(self, name: str, door: NodeWorker, key: CacheKey, request: Request, want: Want) -> Result:
+    async def _ask(self, name: str, door: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
         further = (self.nodes.proof(want.method, request.target),)
         deadline = self._now() + self._timeouts.first_byte
         return await ask(
@@ -161,10 +164,11 @@ class Cluster:
 
     def _take(self, fetched: Fetched) -> None:
         """Note that the response is another node's."""
-        fetched.by_node, fetched.keep = True, Keep.NOWHERE
+        fetched.by_node, fetched.keep = True, Keeping.NOWHERE
+        fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
         if fetched.was_hit:
             self._figures.hits += 1
-            fetched.was_hit, fetched.detail = False, fetched.detail or HIT
+            fetched.was_hit = False  # of this node
 
     def statistics(self) -> ClusterStatistics:
         return self._figures

@@ -73,7 +73,7 @@ class NodeProxy(PeerProxy):
             return self.refuse(RequestError(421, "in-circles"), request, now)
         return None
 
-    def _judge(self, request: Request, now: float) -> peer_auth.Sender | str:
+    def _judge(self, request: Request, now: float) -> peer_auth.AskingNode | str:
         """The node that sent a request, or the objection to it. Takes its proof and its body out of its fields."""
         value, coded, kept = b"", [], []
         for line in request.fields:

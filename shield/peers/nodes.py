@@ -36,7 +36,7 @@ log = logging.getLogger("shield.peers")
 
 T = TypeVar("T")
 
-Handler = Callable[[str, bytes], Awaitable[bytes]]
+OrderHandler = Callable[[str, bytes], Awaitable[bytes]]
 """Carries out an order of the node of this name, with its body, and returns the answer."""
 
 HELLO = b"*hello"
@@ -56,7 +56,7 @@ _RETRY_SECONDS = 1.0  # between two greetings to one that is down
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class NodeMember:
     """A node of the cluster: the address of its first worker for other nodes (the others have the ports above), and
     its weight: the share of the keys that it owns, as compared with others.
     """
@@ -101,7 +101,7 @@ class OtherNode:
 
     __slots__ = ("doors", "member", "ring", "version", "workers")
 
-    def __init__(self, member: Member, workers: int) -> None:
+    def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
         self.workers = workers  # assumed to be as many as here, until it tells
         self.ring = ""
@@ -118,7 +118,7 @@ class Nodes:
     def __init__(
         self,
         own: str,
-        members: Mapping[str, Member],
+        members: Mapping[str, NodeMember],
         *,
         workers: int,
         timeouts: Timeouts,
@@ -139,15 +139,15 @@ class Nodes:
         self._others: dict[str, OtherNode] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._complaints = Complaints(log)
-        self.orders: dict[bytes, Handler] = {}
+        self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
         self.ring = NodeRing({own: 1.0})
         self.use(members)
 
     # membership
 
-    def use(self, members: Mapping[str, Member]) -> None:
-        """These are the members from now on; those that stay keep their connections. Raises ValueError as the class."""
+    def use(self, members: Mapping[str, NodeMember]) -> None:
+        """These are the members from now on; those that stay keep their connections. Raises as the class does."""
         if self.own not in members:
             raise ValueError(f"{self.own} is no member")
         ring = NodeRing({name: member.weight for name, member in members.items()})
@@ -168,7 +168,7 @@ class Nodes:
         """The names of the other members, sorted."""
         return tuple(sorted(self._others))
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str) -> NodeMember:
         return self._others[name].member
 
     def _leave(self, other: OtherNode) -> None:

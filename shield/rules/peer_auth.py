@@ -32,7 +32,7 @@ def _mac(secret: bytes, parts: tuple[bytes, ...], body: bytes) -> bytes:
     return hmac.digest(secret, text, "sha256").hex().encode()
 
 
-class Sender:
+class AskingNode:
     """The sender of a request, by its own words: its node's name, and the id of its ring."""
 
     __slots__ = ("name", "ring")
@@ -44,7 +44,7 @@ class Sender:
 
 def sender_of(
     value: bytes, secret: bytes | None, *, method: bytes, target: bytes, body: bytes, now: float
-) -> Sender | str:
+) -> AskingNode | str:
     """The sender of a request with this value of `FIELD`, or the objection to it.
 
     `secret` None: the connection has proved it already (mutual TLS).
@@ -54,10 +54,10 @@ def sender_of(
         return "no proof" if not value else "malformed proof"
     sender, stamp, ring, mac = parts
     if secret is None:
-        return Sender(sender, ring)
+        return AskingNode(sender, ring)
     wanted = _mac(secret, (sender, stamp, ring, method, target), body)
     if not hmac.compare_digest(wanted, mac):
         return "wrong secret"
     if abs(int(stamp) / 1000 - now) > WINDOW:
         return "clock or replay"
-    return Sender(sender, ring)
+    return AskingNode(sender, ring)

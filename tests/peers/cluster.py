@@ -12,7 +12,7 @@ from typing import Any
 
 from shield.app import build
 from shield.config.settings import Settings
-from shield.peers.nodes import Member
+from shield.peers.nodes import NodeMember
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -67,7 +67,7 @@ class ClusterNode(Shield):
         nodes = self.node.nodes
         assert nodes is not None
         members = {
-            name: nodes.member(name) if name != nodes.own else Member(name, "127.0.0.1", self.node_port)
+            name: nodes.member(name) if name != nodes.own else NodeMember(name, "127.0.0.1", self.node_port)
             for name in weights
         }
         self.call(lambda: nodes.use({name: replace(each, weight=weights[name]) for name, each in members.items()}))
