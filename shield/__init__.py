@@ -150,7 +150,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 log_lines (of the access log), log_query, logged (lines of access logs), ranking, distance, choice
                 (their order by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which
                 origins are asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for
-                how long), egress (reasons of fetches), bill, focus (its rows for FinOps tools), key_trial,
+                how long), egress (reasons of fetches), bill, focus (its rows for FinOps tools), reports
+                (of providers, on reads), reconcile (with the ledger), key_trial,
                 key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
                 throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
                 policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
