@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from shield.client_figures import words
 from shield.observe.counters import Counters
@@ -45,12 +45,14 @@ class ClusterFigures:
                 "hits": found.hits,
                 "refused": found.refused,
             },
+            "copies": asdict(self.cluster.copies.statistics()),
             "requests": words(self.counters),
             "denied": dict(self.proxy.denied),
         }
 
     def families(self) -> list[Family]:
         nodes, found = self.cluster.nodes.statistics(), self.cluster.statistics()
+        copies = self.cluster.copies.statistics()
         answers = {"owner": found.owner, "second": found.second, "none": found.without}
         return [
             labelled(
@@ -59,6 +61,13 @@ class ClusterFigures:
                 "order, or none, so that this one asked the origins",
                 "answer",
                 answers,
+            ),
+            number("peer_copies", "Hot copies of other nodes' entries that were made", copies.made),
+            number("peer_copies_bytes", "Bytes of hot copies in RAM, at most", copies.bytes, gauge=True),
+            number(
+                "peer_copies_refused",
+                "Hot copies that weren't made, since the other node might not know of a purge",
+                copies.refused,
             ),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,9 @@ from shield.errors import Fault, OriginError
 from shield.messages import Request
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
+from shield.peers import words
 from shield.peers.asking import Respondent, ask
+from shield.peers.copies import HotCopies
 from shield.peers.nodes import Nodes, NodeWorker
 from shield.peers.owners import Owners
 from shield.rules.key import CacheKey
@@ -65,9 +67,12 @@ class Cluster:
     `owners` are the workers of this node. `timeouts` are those towards other nodes.
     """
 
-    def __init__(self, owners: Owners, nodes: Nodes, *, timeouts: Timeouts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, owners: Owners, nodes: Nodes, copies: HotCopies, *, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
         self._owners = owners
         self.nodes = nodes
+        self.copies = copies
         self._timeouts = timeouts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
@@ -128,19 +133,17 @@ class Cluster:
                 self._figures.second += 1
             else:
                 self._figures.owner += 1
-            if isinstance(result, Fetched):
-                self._take(result)
             return result
         return None
 
     async def _from_node(self, name: str, key: CacheKey, request: Request, want: Want) -> Answered | None:
         """The answer of a node; None if it gives none."""
         for _ in range(2):
-            door = self.nodes.door(name, key.digest)
-            if door is None:
+            worker = self.nodes.worker(name, key.digest)
+            if worker is None:
                 return None
             try:
-                return await self.nodes.waiting(name, door, self._ask(name, door, key, request, want))
+                return await self.nodes.waiting(name, worker, self._ask(name, worker, key, request, want))
             except OriginError as error:
                 if error.fault in _FINAL:
                     return Failed((error,))
@@ -150,25 +153,32 @@ class Cluster:
                     return None
                 self._figures.refused += 1
                 # Perhaps it has another number of workers than we think: it tells, and the right one is asked.
-                if not await self.nodes.greet(name) or self.nodes.door(name, key.digest) is door:
+                if not await self.nodes.greet(name) or self.nodes.worker(name, key.digest) is worker:
                     self._complain(name, error)
                     return None
         return None
 
-    async def _ask(self, name: str, door: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
+    async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
         further = (self.nodes.proof(want.method, request.target),)
         deadline = self._now() + self._timeouts.first_byte
-        return await ask(
-            Respondent(name, door.pool), key, request, want, further, deadline=deadline, clock=self._clock
-        )
+        told: dict[bytes, bytes] = {}
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if isinstance(found, Fetched):
+            self._take(found, key, want, told)
+        return found
 
-    def _take(self, fetched: Fetched) -> None:
-        """Note that the response is another node's."""
+    def _take(self, fetched: Fetched, key: CacheKey, want: Want, told: Mapping[bytes, bytes]) -> None:
+        """Note that the response is another node's, and whether to keep a copy."""
         fetched.by_node, fetched.keep = True, Keeping.NOWHERE
         fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
-        if fetched.was_hit:
-            self._figures.hits += 1
-            fetched.was_hit = False  # of this node
+        if not fetched.was_hit:
+            return
+        self._figures.hits += 1
+        fetched.was_hit = False  # of this node
+        position, hot = told.get(words.PURGED, b""), words.HOT[0] in told
+        if self.copies.admits(key, want, fetched, self._clock(), told=position, hot=hot):
+            fetched.keep = Keeping.MEMORY
 
     def statistics(self) -> ClusterStatistics:
         return self._figures

@@ -19,20 +19,28 @@ from typing import TYPE_CHECKING
 
 from shield import __version__
 from shield.edge.front import Listener
+from shield.edge.states import Life
 from shield.errors import RequestError
 from shield.messages import Request
 from shield.outcome import PLAIN_HIT
+from shield.peers import words
 from shield.peers.cluster import Cluster
-from shield.peers.front import PeerFront, PeerProxy
+from shield.peers.front import PeerConnection, PeerFront, PeerProxy
 from shield.peers.nodes import BODY, HELLO, LARGEST
 from shield.reply import Client, Reply, UnderWay
 from shield.rules import peer_auth
+from shield.rules.heat import Heat
 from shield.rules.limits import ClientLimits
 
 if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
     from shield.regime import Regime
 
 log = logging.getLogger("shield.peers")
+
+HOT_HITS, HOT_SECONDS = 100, 2.0
+"""So many hits of other nodes within so many seconds make an entry hot for all of them."""
 
 _HEAD_BYTES = 2 * LARGEST  # with the body of an order
 _FIELDS = 200
@@ -48,6 +56,9 @@ class NodeProxy(PeerProxy):
         self._secret = None if is_tls and cluster.nodes.secret is None else cluster.nodes.secret or b""
         self.orders = cluster.nodes.orders
         self.denied: dict[str, int] = {}  # requests, by the objection to them
+        self._heat = Heat(times=HOT_HITS, seconds=HOT_SECONDS)
+        self.position: Callable[[], bytes] = lambda: b""
+        """What it tells other nodes of its position in the log of purges."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
@@ -65,6 +76,8 @@ class NodeProxy(PeerProxy):
             request.end_hops()
         reply = super().try_hit(request, now, regime)
         if reply is not None:
+            if reply.outcome.hit and self.is_hot(request.target, now):
+                reply.head += b"%b: %b\r\n" % words.HOT
             return reply
         resource = self.resolve(request.target, regime)
         if not self.cluster.answers_for(resource.key):
@@ -95,6 +108,10 @@ class NodeProxy(PeerProxy):
             request.fields.append((BODY, body))
             request.fields.append((peer_auth.FIELD, peer.name.encode()))
         return peer
+
+    def is_hot(self, target: bytes, now: float) -> bool:
+        """Note a hit; whether many nodes ask for an entry, though perhaps none of them often."""
+        return self._heat.hit(self.resolve(target).key.digest, now)
 
     def _told(self, request: Request, now: float) -> Reply | None:
         """The answer to a greeting; None for an order that is carried out."""
@@ -172,11 +189,28 @@ class _Order:
         return None
 
 
+class NodeConnection(PeerConnection):
+    """Tells with each whole response up to where this node has carried out purges."""
+
+    __slots__ = ()
+
+    def _send(self, reply: Reply, keep_alive: bool) -> None:
+        proxy = self._proxy
+        assert isinstance(proxy, NodeProxy)
+        position = proxy.position()
+        if position:
+            reply.head += b"%b: %b\r\n" % (words.PURGED, position)
+        super()._send(reply, keep_alive)
+
+
 class NodeFront(PeerFront):
     """The values shared by all connections of other nodes."""
 
     def __init__(self, proxy: NodeProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, limits, listener=Listener.TCP, clock=clock)
+
+    def _connection(self, server_state: ServerState, life: Life) -> NodeConnection:
+        return NodeConnection(self, server_state, life)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """Connections are limited in number, since anybody may open them; requests on them aren't."""

@@ -21,6 +21,10 @@ from shield.rules.key import CacheKey
 from shield.rules.warming import MARK
 
 FIELD = b"shield-peer"
+HOT = (b"shield-hot", b"1")
+"""A line of responses with an entry that many nodes ask for."""
+PURGED = b"shield-purged"
+"""The field of responses with the node's position in the log of purges."""
 WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
 LAST_HOP = (b"shield-last-hop", b"1")
@@ -28,6 +32,8 @@ LAST_HOP = (b"shield-last-hop", b"1")
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
+TOLD = (HOT[0], PURGED)
+_OF_PEERS = (FIELD, *TOLD)
 _HIT = b"hit"
 _FAILED = b"failed"
 _REFUSED = b"refused"
@@ -99,7 +105,7 @@ def strip_outcome(response: Response, node: bytes) -> bytes:
     )
     if status is not None and said and fields[status][1].startswith(node):
         del fields[status]  # the last member is the owner's
-    kept = [line for line in fields if line[0] != FIELD]
+    kept = [line for line in fields if line[0] not in _OF_PEERS]
     held = digests.revealed(hidden.reveal(kept))
     response.head = ResponseHead(head.status, held, head.length)
     return said[0] if said else b""

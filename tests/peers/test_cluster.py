@@ -9,6 +9,7 @@ import pytest
 
 from shield.errors import OriginError
 from shield.rules import peer_auth
+from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -185,9 +186,88 @@ def test_orders_are_carried_out_by_another_node(cluster: Three) -> None:
         cluster.nodes[0].run(sender.send("fra-1", b"*test", bytes(300_000)))
 
 
+def test_the_third_hit_in_ten_seconds_makes_a_copy_with_its_age(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, BODY, lifetime=60)
+
+    asker.get(path)
+    for _ in range(4):
+        cluster.clock.advance(6)  # hits that are too far apart
+        asker.get(path)
+    seldom = asker.state()["cluster"]["copies"]["made"]
+    asker.get(path)
+    answer = asker.get(path)
+
+    assert seldom == 0
+    assert asker.state()["cluster"]["copies"] == {"made": 1, "entries": 1, "bytes": 200_000 + OVERHEAD, "refused": 0}
+    assert (answer.hit, answer.get("age"), answer.body == BODY[:]) == (True, "24", True)
+    assert _said(answer)[-1] == "fra-1; hit; ttl=36"
+
+
+def test_no_copy_is_made_of_what_was_purged_lately(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, b"before", lifetime=600)
+    cluster.nodes[0].get(path)
+
+    asker.purge(path)  # the owner doesn't know yet
+    answers = [asker.get(path) for _ in range(5)]
+
+    assert {_is_own_hit(answer) for answer in answers} == {False}
+    assert asker.state()["cluster"]["copies"]["made"] == 0
+    assert asker.state()["cluster"]["copies"]["refused"] > 0
+
+
+def test_a_node_that_lacks_purges_of_this_one_is_not_copied(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.proxy_for_nodes.position = lambda: b"7"
+    asker.cluster.copies.covers = lambda told: told == b"8"
+
+    before = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+    owner.proxy_for_nodes.position = lambda: b"8"
+    after = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+
+    assert (before, after) == (False, True)
+
+
+def test_copies_take_an_eighth_of_the_ram_and_go_to_no_disk(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    with three(origin, clock, disks=tmp_path) as cluster:
+        asker = cluster.nodes[1]
+        paths = [path for path in (cluster.path(owner=0, number=number) for number in range(20))]
+        for path in paths:
+            origin.serves(path, BODY, lifetime=600)
+            for _ in range(5):
+                asker.get(path)
+
+        copies = asker.state()["cluster"]["copies"]
+        assert copies["made"] == 20
+        assert copies["bytes"] <= (16 << 20) / 8
+        assert [_is_own_hit(asker.get(path)) for path in (paths[0], paths[-1])] == [False, True]
+    with three(origin, clock, disks=tmp_path) as cluster:
+        assert _on_disk(cluster.nodes[1]) == 0
+
+
+def test_what_many_ask_for_is_copied_by_the_owners_word(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.get(path)
+    owner.call(lambda: [owner.proxy_for_nodes.is_hot(path.encode(), cluster.clock.now) for _ in range(100)])
+
+    answers = [_is_own_hit(asker.get(path)) for _ in range(2)]
+
+    assert answers == [False, True]
+
+
 def _on_disk(node: ClusterNode) -> int:
     """Records."""
     return sum(directory.statistics().entries for directory in node.node.store.directories())
+
+
+def _is_own_hit(answer: Answer) -> bool:
+    """Whether the node that was asked had it."""
+    return "; hit" in _said(answer)[-1]
 
 
 def _said(answer: Answer) -> list[str]:
