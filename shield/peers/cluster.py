@@ -16,6 +16,7 @@ is kept as a *hot copy* in RAM (`rules.heat`), with its age.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from shield.peers.asking import Respondent, ask
 from shield.peers.copies import HotCopies
 from shield.peers.nodes import Nodes, NodeWorker
 from shield.peers.owners import Owners
+from shield.rules.heritage import Heritage
 from shield.rules.key import CacheKey
 
 log = logging.getLogger("shield.peers")
@@ -42,6 +44,8 @@ FILLED = "peer"
 """And of one that it has fetched."""
 
 Answered = Fetched | Absent | Failed
+
+_STORED_SECONDS = 1.0  # to look into a store
 
 # The owner's statement on the object, or the end of this worker: others wouldn't change it.
 _FINAL = frozenset({Fault.VALIDATOR, Fault.CANCELLED})
@@ -79,6 +83,7 @@ class Cluster:
         self._asking: dict[bytes, int] = {}  # texts of keys for which a node is being asked now
         self._complaints = Complaints(log)
         self._figures = ClusterStatistics()
+        self.heritage = Heritage(self._now())
 
     def asks_for(self, key: CacheKey) -> bool:
         """Whether another node is being asked for the key at the moment."""
@@ -91,12 +96,46 @@ class Cluster:
     def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Answered]:
         """As `Origins.fetch`, through the node that owns the key. Leaves nothing when cancelled."""
         key, request = want.key, want.request
-        if key is None or request is None or want.alone or request.is_last_hop:
+        if key is None or request is None or want.alone:
             return self._owners.fetch(names, want)
         order = self.nodes.ring.order(key.digest)
         if order[0] == self.nodes.own:
+            if self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key):
+                return self._inherit(order[1], key, request, names, want)
+            return self._owners.fetch(names, want)
+        if request.is_last_hop:
             return self._owners.fetch(names, want)
         return self._fetch_from(order[:2], key, request, names, want)
+
+    async def _inherit(
+        self, name: str, key: CacheKey, request: Request, names: Sequence[str], want: Want
+    ) -> Answered:
+        """The entry that the second of the key's order has stored, else what origins have.
+
+        That is no second hop: the other node looks into its store, and waits for nobody.
+        """
+        worker, found = self.nodes.worker(name, key.digest), None
+        if worker is not None and want.method == b"GET":
+            with contextlib.suppress(OriginError):
+                found = await self.nodes.waiting(name, worker, self._ask_for_stored(name, worker, key, request, want))
+            self.heritage.note(was_there=found is not None, now=self._now())
+        return await self._owners.fetch(names, want) if found is None else found
+
+    async def _ask_for_stored(
+        self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
+    ) -> Fetched | None:
+        told: dict[bytes, bytes] = {}
+        further = (self.nodes.proof(want.method, request.target), words.STORED_ONLY)
+        deadline = self._now() + _STORED_SECONDS
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if not isinstance(found, Fetched):
+            return None
+        if not found.was_hit or not self.copies.is_safe(key, told.get(words.PURGED, b"")):
+            found.response.close()
+            return None
+        found.was_hit, found.by_node, found.detail = False, True, HIT
+        return found
 
     async def _fetch_from(
         self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want

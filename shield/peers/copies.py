@@ -60,11 +60,7 @@ class HotCopies:
         head = fetched.response.head
         if head.length is None or want.span is not None or want.method != b"GET" or head.status != 200:
             return False
-        if self.covers is not None:
-            is_safe = self.covers(told)
-        else:
-            is_safe = not self._store.was_removed(key.text, self._generations[0], None)
-        if not is_safe:
+        if not self.is_safe(key, told):
             self._refused += 1
             return False
         given_up = self._budget.take(key.text, head.length + OVERHEAD)
@@ -74,6 +70,12 @@ class HotCopies:
             self._store.drop(key_of_text(text), from_disk=False)
         self._made += 1
         return True
+
+    def is_safe(self, key: CacheKey, told: bytes) -> bool:
+        """Whether a node that has `told` this position knows of all purges of the key that were carried out here."""
+        if self.covers is not None:
+            return self.covers(told)
+        return not self._store.was_removed(key.text, self._generations[0], None)
 
     def tick(self) -> None:
         self._generations.append(self._store.generation)

@@ -31,6 +31,9 @@ from shield.reply import Client, Reply, UnderWay
 from shield.rules import peer_auth
 from shield.rules.heat import Heat
 from shield.rules.limits import ClientLimits
+from shield.store.directory.record import RecordKind
+from shield.store.entry import Entry
+from shield.store.tiers import Cold
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
@@ -44,6 +47,7 @@ HOT_HITS, HOT_SECONDS = 100, 2.0
 
 _HEAD_BYTES = 2 * LARGEST  # with the body of an order
 _FIELDS = 200
+_SLICES = 64  # looked for
 
 
 class NodeProxy(PeerProxy):
@@ -74,7 +78,10 @@ class NodeProxy(PeerProxy):
             if request.method not in (b"GET", b"HEAD"):
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             request.end_hops()
+        stored_only = words.STORED_ONLY in request.fields  # its outcome alone tells: then it isn't told of heat
         reply = super().try_hit(request, now, regime)
+        if stored_only and (reply is None or not reply.outcome.hit):
+            return self._stored(request, now, regime)
         if reply is not None:
             if reply.outcome.hit and self.is_hot(request.target, now):
                 reply.head += b"%b: %b\r\n" % words.HOT
@@ -108,6 +115,26 @@ class NodeProxy(PeerProxy):
             request.fields.append((BODY, body))
             request.fields.append((peer_auth.FIELD, peer.name.encode()))
         return peer
+
+    def _stored(self, request: Request, now: float, regime: Regime | None) -> Reply | None:
+        """None if a fresh entry is stored as a whole, and has to be read; else a refusal: nothing is fetched."""
+        resource = self.resolve(request.target, regime)
+        if resource.route.forwarding.any:
+            resource = self._store.variants.of(resource, request)
+        found = self._store.find(resource.key)
+        if isinstance(found, Cold):
+            record = found.place.found
+            is_there = record.freshness.ttl(now) > 0.0 and record.kind == RecordKind.WHOLE
+        else:
+            is_there = found is not None and found.freshness.ttl(now) > 0.0 and self._is_whole(found)
+        return None if is_there else self.refuse(RequestError(404, "not-stored"), request, now)
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether all of its body is here; of a very large one, whether its first slices are."""
+        if not entry.is_large:
+            return not entry.is_marker
+        slices = self._store.slices(entry)
+        return all(slices.has(number) for number in range(min(-(-entry.length // entry.slice_bytes), _SLICES)))
 
     def is_hot(self, target: bytes, now: float) -> bool:
         """Note a hit; whether many nodes ask for an entry, though perhaps none of them often."""

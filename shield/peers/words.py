@@ -27,6 +27,8 @@ PURGED = b"shield-purged"
 """The field of responses with the node's position in the log of purges."""
 WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
+STORED_ONLY = (b"shield-stored-only", b"1")
+"""A line of requests that are answered by a fresh entry that is stored as a whole, or refused."""
 LAST_HOP = (b"shield-last-hop", b"1")
 """A line of requests for which no other node may be asked."""
 REQUEST_ID = b"shield-request-id"

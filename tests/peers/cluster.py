@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from shield.app import build
+from shield.build.cluster import members_of
 from shield.config.settings import Settings
 from shield.peers.cluster import Cluster
 from shield.peers.node_front import NodeProxy
-from shield.peers.nodes import NodeMember
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -26,6 +26,8 @@ class ClusterNode(Shield):
 
     def __init__(self, settings: Settings, for_nodes: socket.socket, clock: FakeClock) -> None:
         super().__init__(settings, clock=clock)
+        assert settings.cluster is not None
+        self.members = members_of(settings.cluster)
         self._for_nodes = for_nodes
 
     async def _open(self) -> None:
@@ -82,11 +84,7 @@ class ClusterNode(Shield):
         """Have it take these for the members, with their weights."""
         nodes = self.node.nodes
         assert nodes is not None
-        members = {
-            name: nodes.member(name) if name != nodes.own else NodeMember(name, "127.0.0.1", self.node_port)
-            for name in weights
-        }
-        self.call(lambda: nodes.use({name: replace(each, weight=weights[name]) for name, each in members.items()}))
+        self.call(lambda: nodes.use({name: replace(self.members[name], weight=weights[name]) for name in weights}))
 
     @property
     def name(self) -> str:

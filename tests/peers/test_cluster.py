@@ -9,12 +9,13 @@ import pytest
 
 from shield.errors import OriginError
 from shield.rules import peer_auth
+from shield.rules.heritage import TRIED
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.doubles.steps import Wait
+from tests.doubles.steps import Bytes, Wait
 from tests.node import FakeClock
 from tests.peers.cluster import SECRET, ClusterNode, Three, three
 
@@ -54,7 +55,7 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
 
     assert [answer.body == BODY[:] for answer in (first, again)] == [True] * 2
     assert origin.fetches(path) == 1
-    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0}
+    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0, "inherited": 0}
     assert cluster.nodes[0].get(path).hit
     assert "stored" not in _said(first)[1]
 
@@ -235,7 +236,7 @@ def test_copies_take_an_eighth_of_the_ram_and_go_to_no_disk(
 ) -> None:
     with three(origin, clock, disks=tmp_path) as cluster:
         asker = cluster.nodes[1]
-        paths = [path for path in (cluster.path(owner=0, number=number) for number in range(20))]
+        paths = [cluster.path(owner=0, number=number) for number in range(20)]
         for path in paths:
             origin.serves(path, BODY, lifetime=600)
             for _ in range(5):
@@ -258,6 +259,42 @@ def test_what_many_ask_for_is_copied_by_the_owners_word(cluster: Three, origin: 
     answers = [_is_own_hit(asker.get(path)) for _ in range(2)]
 
     assert answers == [False, True]
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000])
+def test_a_node_that_is_back_asks_the_one_that_stood_in_for_it(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int
+) -> None:
+    with three(origin, clock, disks=tmp_path, slice_bytes="64KiB") as cluster:
+        path, body = cluster.path(owner=0, second=1), Pattern(size)
+        other = cluster.path(owner=0, second=1, number=1)
+        back, stood_in, asker = cluster.nodes
+        origin.serves(path, body, lifetime=600)
+        origin.serves(other, body, lifetime=600)
+        for each in (asker, stood_in):
+            each.believe({"fra-1": 1.0, "fra-2": 1.0})  # as if fra-0 weren't there
+        stood_in.get(path)
+        stood_in.wait_for(lambda: _on_disk(stood_in) >= size // 65536 + 1)
+        asker.believe({"fra-0": 1.0, "fra-1": 1.0, "fra-2": 1.0})
+
+        first = asker.get(path)
+        back.wait_for(lambda: _on_disk(back) >= size // 65536 + 1)
+        again, not_there = back.get(path), asker.get(other)
+
+        assert all(answer.body == body[:] for answer in (first, again, not_there))
+        assert (origin.fetches(path), origin.fetches(other)) == (1, 1)
+        assert _is_own_hit(again)
+        assert back.asked["inherited"] == 1
+
+
+def test_where_nothing_is_inherited_a_node_stops_asking(cluster: Three, origin: FaultyOrigin) -> None:
+    origin.default(Bytes(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+    heritage = cluster.nodes[0].cluster.heritage
+
+    for number in range(TRIED):
+        cluster.nodes[0].get(cluster.path(owner=0, number=number))
+
+    assert not heritage.is_open
 
 
 def _on_disk(node: ClusterNode) -> int:
