@@ -27,10 +27,10 @@ from shield.errors import ConfigError, StoreError
 from shield.resources import state_directory
 from shield.rules.advice import (
     LEAST,
+    AdviceKind,
     AdvisedNode,
     AdvisedRoute,
     AdvisedTier,
-    ChangeKind,
     SettingsChange,
     TriedChange,
     best,
@@ -45,7 +45,7 @@ from shield.simulate.queries import query_effects
 from shield.simulate.results import MONTH_SECONDS, Foretold
 from shield.simulate.traffic import Gathering
 
-_GROWING = (ChangeKind.MEMORY, ChangeKind.DISK, ChangeKind.LIFETIME)
+_GROWING = (AdviceKind.MEMORY, AdviceKind.DISK, AdviceKind.LIFETIME)
 _LEDGER_SECONDS = 30 * 86400.0
 
 
@@ -144,10 +144,10 @@ class _Adviser:
         return _Advice(before, after, found, unit, ledger, said, len(tried))
 
     def _tries(self, before: Foretold, unit: str) -> Iterator[tuple[SettingsChange, Foretold]]:
-        best_of: dict[ChangeKind, float] = {}
-        ended = set[ChangeKind]()
+        best_of: dict[AdviceKind, float] = {}
+        ended = set[AdviceKind]()
         if before.crowded is None and not self._settings.cache.tiers:
-            ended |= {ChangeKind.MEMORY, ChangeKind.DISK}  # nothing ever had to go
+            ended |= {AdviceKind.MEMORY, AdviceKind.DISK}  # nothing ever had to go
         for change in changes(self._node()):
             if change.kind in ended:
                 continue

@@ -25,7 +25,7 @@ LEAST = 0.01
 """The share of the bill that a change must save to be advised."""
 
 
-class ChangeKind(Enum):
+class AdviceKind(Enum):
     """What a change is of."""
 
     MEMORY = "more RAM"
@@ -90,7 +90,7 @@ class AdvisedNode:
 class SettingsChange:
     """A change that may save. `settings` are its keys and values, nested as in YAML. `needs` says what it takes."""
 
-    kind: ChangeKind
+    kind: AdviceKind
     title: str
     settings: Mapping[str, Any]
     needs: str
@@ -110,7 +110,7 @@ def _memory(node: AdvisedNode) -> Iterator[SettingsChange]:
     for times in GROWTHS:
         size = node.memory * times
         yield SettingsChange(
-            ChangeKind.MEMORY,
+            AdviceKind.MEMORY,
             f"{_size(size)} of RAM instead of {_size(node.memory)}",
             {"cache": {"memory": {"capacity": _size(size)}}},
             f"{_size(size - node.memory)} more RAM",
@@ -123,7 +123,7 @@ def _disks(node: AdvisedNode) -> Iterator[SettingsChange]:
             size = node.memory * times
             place = {"path": "/var/cache/shield", "capacity": _size(size)}
             yield SettingsChange(
-                ChangeKind.DISK,
+                AdviceKind.DISK,
                 f"a disk of {_size(size)} behind RAM",
                 {"cache": {"tiers": [{"name": "disk", "directories": [place]}]}},
                 f"a disk with room for {_size(size)}, better an SSD",
@@ -133,7 +133,7 @@ def _disks(node: AdvisedNode) -> Iterator[SettingsChange]:
     for times in GROWTHS:
         larger = last.larger(times)
         yield SettingsChange(
-            ChangeKind.DISK,
+            AdviceKind.DISK,
             f"{_size(larger.capacity)} of disk in tier {last.name} instead of {_size(last.capacity)}",
             {"cache": {"tiers": [*[tier.written for tier in node.tiers[:-1]], larger.written]}},
             f"{_size(larger.capacity - last.capacity)} more disk",
@@ -149,7 +149,7 @@ def _lifetimes(node: AdvisedNode) -> Iterator[SettingsChange]:
         value = {"freshness": {key: text}}
         settings: dict[str, Any] = {"routes": {each.name: value for each in shorter}} if node.has_routes else value
         yield SettingsChange(
-            ChangeKind.LIFETIME,
+            AdviceKind.LIFETIME,
             f"lifetimes of {text} on {_names([each.name for each in shorter])}",
             settings,
             f"that a replaced object may be served for {text}, unless it is purged or announced",
@@ -162,7 +162,7 @@ def _queries(node: AdvisedNode) -> Iterator[SettingsChange]:
             continue
         left = sorted(route.other if route.query is None else set(route.query) - set(route.idle))
         yield SettingsChange(
-            ChangeKind.QUERY,
+            AdviceKind.QUERY,
             f"route {route.name} without the query parameters {', '.join(route.idle)}",
             {"routes": {route.name: {"query": {"allow": left}}}},
             "a look at the platform: in the log, objects had the same size whatever values these had",
@@ -177,7 +177,7 @@ def _choices(node: AdvisedNode) -> Iterator[SettingsChange]:
             found[route.name] = {"choose": "cheapest"}
     if found:
         yield SettingsChange(
-            ChangeKind.CHOICE,
+            AdviceKind.CHOICE,
             f"the cheapest origin first on {_names(list(found))}",
             {"routes": found},
             "that this origin has all objects; misses may take longer, if it is farther away",
@@ -194,7 +194,7 @@ def _providers(node: AdvisedNode) -> Iterator[SettingsChange]:
                 continue
             caveat = f"; {listed.caveat}" if listed.caveat else ""
             yield SettingsChange(
-                ChangeKind.PROVIDER,
+                AdviceKind.PROVIDER,
                 f"the objects of {name} at a provider with the prices of {preset}",
                 {"origins": {name: {"price": preset}}},
                 f"a copy of all objects there, whose storage isn't in these figures{caveat}",
@@ -206,7 +206,7 @@ def counted(month: Mapping[str, float], probes: float | None) -> Iterator[TriedC
     if probes is not None and probes < 60.0:
         yield TriedChange(
             SettingsChange(
-                ChangeKind.PROBES,
+                AdviceKind.PROBES,
                 "a probe of each origin once a minute",
                 {"probes": {"interval": "60s"}},
                 "that a fault at a quiet node is noticed later, up to a minute",
@@ -216,7 +216,7 @@ def counted(month: Mapping[str, float], probes: float | None) -> Iterator[TriedC
     if month.get("hedge"):
         yield TriedChange(
             SettingsChange(
-                ChangeKind.HEDGES,
+                AdviceKind.HEDGES,
                 "no hedges",
                 {"hedge": {"share": 0}},
                 "that the slowest misses get slower",
@@ -253,7 +253,7 @@ class TriedChange:
 
 def best(tried: Sequence[TriedChange], *, bill: float, number: int) -> list[TriedChange]:
     """Those that save most, one of each kind, the greatest first. `bill` is that of a month without any."""
-    of_kind: dict[ChangeKind, list[TriedChange]] = {}
+    of_kind: dict[AdviceKind, list[TriedChange]] = {}
     for each in tried:
         of_kind.setdefault(each.change.kind, []).append(each)
     found = []

@@ -1,4 +1,4 @@
-"""QueryPairs parameters that change nothing, as far as the sizes of objects in a log tell."""
+"""Query parameters that change nothing, as far as the sizes of objects in a log tell."""
 
 from __future__ import annotations
 
