@@ -44,7 +44,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
     simulate    replays of access logs: traffic: their requests, in samples; node: routes, tiers and freshness without
-                bytes, with entries, on disks; results: figures and their price; chart: drawings of them
+                bytes, with entries, on disks; results: figures and their price; chart: drawings of them; queries:
+                parameters without effect
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
@@ -148,21 +149,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), log_query, logged (lines of access logs), ranking, distance, choice
-                (their order by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which
-                origins are asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for
-                how long), egress (reasons of fetches), budgets (of it),
-                bill, focus (its rows for FinOps tools), reports
-                (of providers, on reads), reconcile (with the ledger), key_trial,
-                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
-                throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
-                policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
-                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
-                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
-                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
-                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                log_lines (of the access log), log_query, logged (lines of access logs), listed (sizes in listings),
+                ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
+                latency, attempts (when, and for how long), egress (reasons of fetches), budgets (of it), bill, focus
+                (its rows for FinOps tools), reports (of providers, on reads), reconcile (with the ledger), advice
+                (changes that save), key_trial, key_renewal (credentials), moments (dates as people write them),
+                absence, changes, announcements, lag, throttling, budget, hedge, denials, rate_limit, warming,
+                persistence, exact, amplification, locations, policy, reach, certificates, rendezvous, sigv4,
+                providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
+                summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin API); written:
+                URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are written;
+                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
+                PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of purges;
+                alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures
+                and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced
