@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shield.origin.want import Fetched, Want
-from shield.rules.heat import Budget, Heat
+from shield.rules.heat import Heat, RoomForCopies
 from shield.rules.key import CacheKey, key_of_text
 from shield.store.entry import OVERHEAD
 from shield.store.tiers import Store
@@ -42,7 +42,7 @@ class HotCopies:
 
     def __init__(self, store: Store, *, capacity: int) -> None:
         self._store = store
-        self._budget = Budget(capacity)
+        self._budget = RoomForCopies(capacity)
         self._heat = Heat(times=TIMES, seconds=SECONDS)
         self._generations: deque[int] = deque((store.generation,), maxlen=_SAMPLES)
         store.copies = self._budget

@@ -35,7 +35,7 @@ class Heat:
         return False
 
 
-class Budget:
+class RoomForCopies:
     """A sum of sizes with a limit, of which the oldest are given up first."""
 
     __slots__ = ("_limit", "_sizes", "used")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shield.rules.heat import Budget, Heat
+from shield.rules.heat import Heat, RoomForCopies
 
 
 def test_the_third_hit_within_the_time_and_each_after_it_is_hot() -> None:
@@ -34,7 +34,7 @@ def test_keys_that_were_hit_long_ago_are_forgotten_first() -> None:
 
 
 def test_the_oldest_are_given_up_for_what_comes() -> None:
-    budget = Budget(100)
+    budget = RoomForCopies(100)
 
     assert [budget.take(b"a", 40), budget.take(b"b", 40), budget.take(b"a", 50), budget.take(b"c", 60)] == [
         [],
