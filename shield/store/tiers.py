@@ -7,13 +7,14 @@ fetch it. An entry that is being written is found here already, one that is bein
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shield.messages import Field
 from shield.rules.changes import version_of
 from shield.rules.freshness import Freshness
+from shield.rules.hidden import shown
 from shield.rules.key import CacheKey
 from shield.rules.purging import PurgeMark
 from shield.shared import Shared
@@ -23,13 +24,18 @@ from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord, later_head
 from shield.store.directory.record import RecordKind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always, softens
-from shield.store.entry import OVERHEAD, Entry
+from shield.store.entry import OVERHEAD, Body, Entry
+from shield.store.fifo import MAX_FREQUENCY, SHARDS
 from shield.store.memory import MemoryStatistics, MemoryTier
+from shield.store.packed import HEAD_AT, INSIDE, plain_fields
 from shield.store.pending import Pending, record_for
 from shield.store.removals import Purged, Removals
 from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
 from shield.store.volume import Volume
+
+MEMORY: Final = "memory"
+"""The name of the RAM tier."""
 
 _LAST_SECONDS = 10.0  # time that a stop may take to write
 _LAST_PENDING = 64
@@ -38,15 +44,20 @@ Then = Callable[[Entry | None], None]
 
 
 class Plain(NamedTuple):
-    """The response to a plain request. `head` is as StoredHead.block."""
+    """The response to a plain request. `head` is as StoredHead.shown.
+
+    `packed` is the entry in RAM; before `until` the response stays the same as long as that is there.
+    """
 
     status: int
-    head: bytes
-    body: memoryview
+    head: bytes | bytearray
+    parts: Body
     length: int
     age: int
     ttl: int
     tier: str
+    packed: bytearray | None
+    until: float
 
 
 _plain = tuple.__new__  # without a call of Python code
@@ -92,7 +103,9 @@ class Store:
         self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
-        self._find, self._use = memory.find, memory.use
+        self._shards, self._bodies = memory.shards, memory.bodies
+        self.beside = memory.beside
+        """As `MemoryTier.beside`; valid only if `is_settled`."""
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
         self.marks = self._removals.marks
@@ -110,16 +123,19 @@ class Store:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
         if self._newest_removal[0] != self._removals.settled:
             return self._lookup_with_care(text)
-        entry = self._find(text)
-        return None if entry is None else self._use(entry)
+        return self._memory.lookup(text)
+
+    def is_settled(self) -> bool:
+        """Whether RAM reflects all that was removed."""
+        return self._newest_removal[0] == self._removals.settled
 
     def _lookup_with_care(self, text: bytes) -> Entry | None:
-        """The same when something was removed that RAM doesn't reflect yet."""
+        """As `lookup` when something was removed that RAM doesn't reflect yet."""
         self.catch_up()
-        entry = self._find(text)
+        entry = self._memory.lookup(text)
         if entry is not None and entry.since < self.marks.alive:
             entry = self._removals.checked(entry)
-        return None if entry is None else self._use(entry)
+        return entry
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
@@ -149,11 +165,18 @@ class Store:
         return self._took(place, stored, body)
 
     def plain(self, key: CacheKey, now: float) -> Plain | None:
-        """A fresh small entry on the fastest disk and in the page cache, for a request without special fields.
+        """A fresh entry in RAM, or a small one on the fastest disk and in the page cache, for a request without
+        special fields.
 
-        None doesn't mean a miss: `on_disk` may still have the entry.
+        None doesn't mean a miss: `lookup` and `on_disk` may still have the entry.
         """
-        disk, pending, text = self._disk, self._pending, key.text
+        text = key.text
+        if self._newest_removal[0] != self._removals.settled:
+            self._lookup_with_care(text)
+        packed = self._shards[hash(text) % SHARDS].get(text)
+        if packed is not None:
+            return self._plain_in_memory(packed, key, now)
+        disk, pending = self._disk, self._pending
         if disk is None or pending is None or pending.get(text) is not None or text in self._hidden:
             return None
         read = disk.plain(key, now)
@@ -163,9 +186,33 @@ class Store:
         if self._memory.max_entry:
             self._keep(key, found, whole)
         age = int(now - found.born)
-        head = found.head or whole.head
-        ttl = int(found.lifetime) - age
-        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, ttl, disk.first))
+        head = shown(found.head or whole.head)
+        ttl, length = int(found.lifetime) - age, found.body_length
+        return _plain(Plain, (found.status, head, (whole.body,), length, max(age, 0), ttl, disk.first, None, now))
+
+    def _plain_in_memory(self, packed: bytearray, key: CacheKey, now: float) -> Plain | None:
+        flags, status, length, shown_end, body_at, until, born, lifetime = plain_fields(packed)
+        if now >= until:
+            return None
+        if packed[0] < MAX_FREQUENCY:
+            packed[0] += 1
+        if self._disk is not None:
+            self._note_hit(key.digest)  # as long as the response is the same: that keeps hot entries on disk
+        age = int(now - born)
+        ttl = int(lifetime) - age
+        if age < 0:  # the clock was set back
+            age = 0
+        elif born + age + 1.0 < until:
+            until = born + age + 1.0
+        parts: Body = ()
+        if flags & INSIDE == 0:
+            text = key.text
+            block = self._bodies[hash(text) % SHARDS].get(text)
+            parts = self._memory.body(text) if block is None else (block,)
+        elif length:
+            parts = (memoryview(packed)[body_at:],)
+        head = packed[HEAD_AT:shown_end]
+        return _plain(Plain, (status, head, parts, length, age, ttl, MEMORY, packed, until))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
@@ -182,7 +229,7 @@ class Store:
         """The entries under a key's text in RAM, and on the way to a disk. Counts as no use."""
         self.catch_up()
         pending = None if self._pending is None else self._pending.get(text)
-        found = [entry and self._removals.checked(entry) for entry in (self._find(text), pending)]
+        found = [entry and self._removals.checked(entry) for entry in (self._memory.peek(text), pending)]
         return found[0], found[1]
 
     def records(self, key: CacheKey) -> list[tuple[Located, StoredRecord, Freshness]]:
@@ -333,15 +380,10 @@ class Store:
         """
         return self._removals.since(text, since, tags, origin)
 
-    def note_hit(self, entry: Entry) -> None:
-        """An entry in RAM is requested: it is worth keeping on disk, too. Needn't be called for each hit."""
-        if self._disk is not None:
-            self._note_hit(entry.key.digest)
-
     # purges of many entries
 
-    def in_memory(self) -> list[Entry]:
-        """The entries in RAM; this is no use of them."""
+    def in_memory(self) -> Iterator[Entry]:
+        """The entries in RAM; this is no use of them. What comes or goes meanwhile may be missing or be there."""
         return self._memory.entries()
 
     def tell_purged(self, listener: Purged) -> None:
@@ -381,7 +423,7 @@ class Store:
 
     def forget_heads(self) -> None:
         """Have the heads of answers made anew, since what they say of the node has changed."""
-        self._memory.forget_heads()
+        self.beside.clear()
 
     def directories(self) -> list[CacheDirectory]:
         """The directories in use."""
@@ -389,6 +431,7 @@ class Store:
 
     def tick(self) -> None:
         """Call once a second."""
+        self._memory.tick()
         if self._disk is not None:
             self._disk.tick()
 
@@ -457,6 +500,13 @@ class Store:
             generation = self.generation
             text, tags, origin = entry.key.text, entry.tags, entry.origin
             pending.write(entry, lambda: not self.was_removed(text, generation, tags, origin))
+
+
+def plain_of(entry: Entry, now: float) -> Plain:
+    """The response to a plain request from an entry that is fresh, and on no disk yet or on a slower one."""
+    age, head = max(int(entry.freshness.age(now)), 0), entry.head
+    ttl = int(entry.freshness.lifetime) - age
+    return Plain(head.status, head.shown, entry.blocks, entry.length, age, ttl, MEMORY, None, now)
 
 
 def _lasting(entry: Entry) -> list[Field]:
