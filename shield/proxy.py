@@ -27,7 +27,8 @@ from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.fifo import use
-from shield.store.tiers import Cold, Store, plain_of
+from shield.store.plain import plain_of
+from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer, TransferMeans
 
 _HOT = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same

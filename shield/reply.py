@@ -17,7 +17,7 @@ from shield.rules.link_lifetime import REST, capped
 from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
-from shield.store.tiers import Plain
+from shield.store.plain import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 

@@ -41,10 +41,10 @@ _SIZE_AT = 9
 _PLACE = Struct("<q")
 _SIZE = Struct("<Q")
 
-Value = TypeVar("Value")
+_Marked = TypeVar("_Marked")
 
 
-class S3Fifo(Generic[Value]):
+class S3Fifo(Generic[_Marked]):
     """Key texts and their values, of which `mark_of` returns the mark: a `bytearray` that begins as `MARK` says.
 
     `size` is set by the caller, the rest here. `on_gone` is called with each that leaves, by whatever way.
@@ -55,33 +55,33 @@ class S3Fifo(Generic[Value]):
         capacity: int,
         *,
         max_entry: int,
-        mark_of: Callable[[Value], bytearray],
-        on_gone: Callable[[bytes, Value], None],
+        mark_of: Callable[[_Marked], bytearray],
+        on_gone: Callable[[bytes, _Marked], None],
     ) -> None:
         self.capacity = capacity
         self.max_entry = min(max_entry, capacity)
         self.used = 0
         self.evictions = 0
         self.refused = 0
-        self.on_evict: Callable[[bytes, Value], None] | None = None
+        self.on_evict: Callable[[bytes, _Marked], None] | None = None
         """Called with each evicted entry that was requested more than once, before `on_gone`."""
         self.shares = VariantShares(max(capacity // VARIANTS_SHARE, self.max_entry))
         self._mark_of = mark_of
         self._on_gone = on_gone
-        self.shards: list[dict[bytes, Value]] = [{} for _ in range(SHARDS)]
+        self.shards: list[dict[bytes, _Marked]] = [{} for _ in range(SHARDS)]
         self._ghosts = [_Ghosts() for _ in range(SHARDS)]
-        self._small = _Queue()
-        self._main = _Queue()
+        self._small = _FifoQueue()
+        self._main = _FifoQueue()
         self._small_size = 0
 
     def __len__(self) -> int:
         return self._small.live + self._main.live
 
-    def find(self, text: bytes) -> Value | None:
+    def find(self, text: bytes) -> _Marked | None:
         """The value under a key's text. No use yet."""
         return self.shards[hash(text) % SHARDS].get(text)
 
-    def put(self, text: bytes, value: Value) -> bool:
+    def put(self, text: bytes, value: _Marked) -> bool:
         """Store a value, in place of the one under its key, whose standing it gets; False, and that one is gone, if
         it is larger than the tier takes.
         """
@@ -120,7 +120,7 @@ class S3Fifo(Generic[Value]):
         self._drop(text, value)
         return True
 
-    def evict(self) -> tuple[bytes, Value]:
+    def evict(self) -> tuple[bytes, _Marked]:
         """Drop what is worth least, and return it; KeyError when empty."""
         while len(self):
             from_small = self._small_size > self.capacity // _SMALL_SHARE or not self._main.live
@@ -138,14 +138,14 @@ class S3Fifo(Generic[Value]):
             for text, value in list(shard.items()):
                 self._drop(text, value)
         self._ghosts = [_Ghosts() for _ in range(SHARDS)]
-        self._small, self._main = _Queue(), _Queue()
+        self._small, self._main = _FifoQueue(), _FifoQueue()
 
-    def batches(self) -> Iterator[list[tuple[bytes, Value]]]:
+    def batches(self) -> Iterator[list[tuple[bytes, _Marked]]]:
         """All that is stored, in batches; what comes or goes meanwhile may be missing or be there."""
         for shard in self.shards:
             yield list(shard.items())
 
-    def reused(self) -> Iterator[tuple[bytes, Value]]:
+    def reused(self) -> Iterator[tuple[bytes, _Marked]]:
         """What was requested more than once, in no order."""
         for batch in self.batches():
             for text, value in batch:
@@ -157,7 +157,7 @@ class S3Fifo(Generic[Value]):
         value = self.find(text)
         return 0 if value is None else self._mark_of(value)[0]
 
-    def _drop(self, text: bytes, value: Value) -> None:
+    def _drop(self, text: bytes, value: _Marked) -> None:
         mark = self._mark_of(value)
         size = size_of(mark)
         del self.shards[hash(text) % SHARDS][text]
@@ -170,7 +170,7 @@ class S3Fifo(Generic[Value]):
         self.shares.remove(text)
         self._on_gone(text, value)
 
-    def _next(self, queue: _Queue, of_main: bool) -> tuple[bytes, Value] | None:
+    def _next(self, queue: _FifoQueue, of_main: bool) -> tuple[bytes, _Marked] | None:
         """The entry whose turn it is; None if it is gone, or has another turn by now."""
         text, turn = queue.pop()
         value = self.find(text)
@@ -178,7 +178,7 @@ class S3Fifo(Generic[Value]):
             return None
         return text, value
 
-    def _next_of_small(self) -> tuple[bytes, Value] | None:
+    def _next_of_small(self) -> tuple[bytes, _Marked] | None:
         """The oldest of the small queue goes, or moves to the main queue (None) if it was requested again."""
         found = self._next(self._small, False)
         if found is None:
@@ -195,7 +195,7 @@ class S3Fifo(Generic[Value]):
         self._ghosts[at].add(hash(text), len(self.shards[at]))
         return found
 
-    def _next_of_main(self) -> tuple[bytes, Value] | None:
+    def _next_of_main(self) -> tuple[bytes, _Marked] | None:
         """The oldest of the main queue goes, or gets another round (None) for each recent use."""
         found = self._next(self._main, True)
         if found is None:
@@ -207,14 +207,14 @@ class S3Fifo(Generic[Value]):
             return None
         return found
 
-    def _tidy(self, queue: _Queue, of_main: bool) -> None:
+    def _tidy(self, queue: _FifoQueue, of_main: bool) -> None:
         """Look at some turns, most of which are of keys that are gone: the queue mustn't grow with them."""
         for _ in range(_TIDIED):
             found = self._next(queue, of_main)
             if found is not None:
                 self._again(queue, found[0], self._mark_of(found[1]), of_main=of_main)
 
-    def _again(self, queue: _Queue, text: bytes, mark: bytearray, *, of_main: bool) -> None:
+    def _again(self, queue: _FifoQueue, text: bytes, mark: bytearray, *, of_main: bool) -> None:
         """Give an entry that had its turn the last one."""
         queue.live -= 1
         _PLACE.pack_into(mark, 1, 2 * queue.push(text) + of_main)
@@ -241,7 +241,7 @@ def is_of_main(mark: bytearray) -> bool:
     return mark[1] & 1 == 1
 
 
-class _Queue:
+class _FifoQueue:
     """Key texts by their turns. A key that leaves out of turn keeps its turn, which then means nothing."""
 
     __slots__ = ("first", "live", "texts")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from shield.store.entry import Block, Body, Entry
-from shield.store.fifo import SHARDS, S3Fifo, use
-from shield.store.packed import is_inside, origin_of, pack, set_since, unpacked
+from shield.store.fifo import MAX_FREQUENCY, SHARDS, S3Fifo, use
+from shield.store.packed import HEAD_AT, INSIDE, is_inside, origin_of, pack, plain_fields, set_since, unpacked
+from shield.store.plain import MEMORY, Plain
+
+_plain = tuple.__new__  # without a call of Python code
 
 _UNPACKED = 256  # entries kept as objects, too, for requests that need more than a head and a body
 
@@ -81,6 +84,28 @@ class MemoryTier:
                 self._unpacked.clear()
             self._unpacked[text] = entry
         return entry
+
+    def plain(self, text: bytes, packed: bytearray, now: float) -> Plain | None:
+        """The response to a plain request from what `find` has found; None if it isn't fresh. Counts as use."""
+        flags, status, length, shown_end, body_at, until, born, lifetime = plain_fields(packed)
+        if now >= until:
+            return None
+        if packed[0] < MAX_FREQUENCY:
+            packed[0] += 1
+        age = int(now - born)
+        ttl = int(lifetime) - age
+        if age < 0:  # the clock was set back
+            age = 0
+        elif born + age + 1.0 < until:
+            until = born + age + 1.0
+        parts: Body = ()
+        if flags & INSIDE == 0:
+            block = self.bodies[hash(text) % SHARDS].get(text)
+            parts = self._long[text] if block is None else (block,)
+        elif length:
+            parts = (memoryview(packed)[body_at:],)
+        head = packed[HEAD_AT:shown_end]
+        return _plain(Plain, (status, head, parts, length, age, ttl, MEMORY, packed, until))
 
     def body(self, text: bytes) -> Body:
         """The body of an entry that isn't inside of what is packed."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
 
 from shield.messages import Field
 from shield.rules.changes import version_of
@@ -24,40 +23,20 @@ from shield.store.directory.index import Found
 from shield.store.directory.reading import GoneError, StoredRecord, later_head
 from shield.store.directory.record import RecordKind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always, softens
-from shield.store.entry import OVERHEAD, Body, Entry
-from shield.store.fifo import MAX_FREQUENCY, SHARDS
+from shield.store.entry import OVERHEAD, Entry
+from shield.store.fifo import SHARDS
 from shield.store.memory import MemoryStatistics, MemoryTier
-from shield.store.packed import HEAD_AT, INSIDE, plain_fields
 from shield.store.pending import Pending, record_for
+from shield.store.plain import Plain
 from shield.store.removals import Purged, Removals
 from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
 from shield.store.volume import Volume
 
-MEMORY: Final = "memory"
-"""The name of the RAM tier."""
-
 _LAST_SECONDS = 10.0  # time that a stop may take to write
 _LAST_PENDING = 64
 
 Then = Callable[[Entry | None], None]
-
-
-class Plain(NamedTuple):
-    """The response to a plain request. `head` is as StoredHead.shown.
-
-    `packed` is the entry in RAM; before `until` the response stays the same as long as that is there.
-    """
-
-    status: int
-    head: bytes | bytearray
-    parts: Body
-    length: int
-    age: int
-    ttl: int
-    tier: str
-    packed: bytearray | None
-    until: float
 
 
 _plain = tuple.__new__  # without a call of Python code
@@ -103,7 +82,7 @@ class Store:
         self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
-        self._shards, self._bodies = memory.shards, memory.bodies
+        self._shards = memory.shards
         self.beside = memory.beside
         """As `MemoryTier.beside`; valid only if `is_settled`."""
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
@@ -175,7 +154,10 @@ class Store:
             self._lookup_with_care(text)
         packed = self._shards[hash(text) % SHARDS].get(text)
         if packed is not None:
-            return self._plain_in_memory(packed, key, now)
+            plain = self._memory.plain(text, packed, now)
+            if plain is not None and self._disk is not None:
+                self._note_hit(key.digest)  # it is worth keeping there; once for each response is enough
+            return plain
         disk, pending = self._disk, self._pending
         if disk is None or pending is None or pending.get(text) is not None or text in self._hidden:
             return None
@@ -189,30 +171,6 @@ class Store:
         head = shown(found.head or whole.head)
         ttl, length = int(found.lifetime) - age, found.body_length
         return _plain(Plain, (found.status, head, (whole.body,), length, max(age, 0), ttl, disk.first, None, now))
-
-    def _plain_in_memory(self, packed: bytearray, key: CacheKey, now: float) -> Plain | None:
-        flags, status, length, shown_end, body_at, until, born, lifetime = plain_fields(packed)
-        if now >= until:
-            return None
-        if packed[0] < MAX_FREQUENCY:
-            packed[0] += 1
-        if self._disk is not None:
-            self._note_hit(key.digest)  # as long as the response is the same: that keeps hot entries on disk
-        age = int(now - born)
-        ttl = int(lifetime) - age
-        if age < 0:  # the clock was set back
-            age = 0
-        elif born + age + 1.0 < until:
-            until = born + age + 1.0
-        parts: Body = ()
-        if flags & INSIDE == 0:
-            text = key.text
-            block = self._bodies[hash(text) % SHARDS].get(text)
-            parts = self._memory.body(text) if block is None else (block,)
-        elif length:
-            parts = (memoryview(packed)[body_at:],)
-        head = packed[HEAD_AT:shown_end]
-        return _plain(Plain, (status, head, parts, length, age, ttl, MEMORY, packed, until))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
@@ -500,13 +458,6 @@ class Store:
             generation = self.generation
             text, tags, origin = entry.key.text, entry.tags, entry.origin
             pending.write(entry, lambda: not self.was_removed(text, generation, tags, origin))
-
-
-def plain_of(entry: Entry, now: float) -> Plain:
-    """The response to a plain request from an entry that is fresh, and on no disk yet or on a slower one."""
-    age, head = max(int(entry.freshness.age(now)), 0), entry.head
-    ttl = int(entry.freshness.lifetime) - age
-    return Plain(head.status, head.shown, entry.blocks, entry.length, age, ttl, MEMORY, None, now)
 
 
 def _lasting(entry: Entry) -> list[Field]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,9 @@ def entries(draw: st.DrawFn) -> Entry:
     head = as_judged(of_fields(draw(st.sampled_from([200, 301, 404])), tuple(fields)), freshness)
     body = draw(BODIES)
     blocks = tuple(body[at : at + BLOCK] for at in range(0, len(body), BLOCK))
-    made = Entry(key_of_text(b":/" + draw(VALUES)), head, freshness, blocks, origin=draw(st.sampled_from([None, "a"])))
+    made = Entry(
+        key_of_text(b":/" + draw(VALUES)), head, freshness, blocks, origin=draw(st.sampled_from([None, "a"]))
+    )
     made.tags, made.stored_at, made.since = draw(VALUES), draw(TIMES), draw(st.integers(0, 2**63))
     return made
 
@@ -84,7 +87,8 @@ def test_the_garbage_collector_knows_of_no_entry(size: int) -> None:
         key = key_of_text(b":/%d" % number)
         memory.commit(Entry(key, of_fields(200, fields), Freshness(0.0, 1.0, 0.0, 0.0), (bytes(size),)))
 
-    for table in (*memory.shards, *memory.bodies):
+    tables: list[dict[bytes, Any]] = [*memory.shards, *memory.bodies]
+    for table in tables:
         assert not gc.is_tracked(table)
         assert not any(gc.is_tracked(each) for pair in table.items() for each in pair)
 
