@@ -35,7 +35,7 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it;
     # three look whether it is traced, and three are where a cap on the origin's bytes would hold it up. Some 60 pack
     # the entry and give it its turn in RAM.
-    assert len(miss.files) <= 33 and miss.lines <= 1024
+    assert len(miss.files) <= 33 and miss.lines <= 1030
 
 
 def test_what_is_inside_a_function_is_its_own_and_only_code_counts(
