@@ -94,14 +94,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
-                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
-                (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
-                backlog: its writer's queue; admission; takedowns: their file; contents: what is stored under a key;
-                shares: RAM used by one key's variants. directory/: one cache directory, made of home, claim,
-                premises, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
-                condition, reclaim, rebuild, sweep, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
+                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;
+                packed: its entries as bytes; fifo: which of them stay (S3-FIFO); plain: responses from it; pending:
+                entries being written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume:
+                a directory that may fail and return; sweeping: clears it of purged entries; backlog: its writer's
+                queue; admission; takedowns: their file; contents: what is stored under a key; shares: RAM used by one
+                key's variants. directory/: one cache directory, made of home, claim, premises, index (LMDB) and its
+                change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
+                scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
+                ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
