@@ -89,7 +89,9 @@ def test_a_short_secret_is_a_problem_that_does_not_show_it(ground: Ground) -> No
 
 def test_members_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(ground: Ground) -> None:
     one = f"node: fra-1\ncluster: {{{NODES}, secret: {SECRET}}}\n"
-    other = "node: fra-1\ncluster: {nodes: {fra-1: '127.0.0.1:7071'}, listen: ':7071', secret: " + SECRET[::-1] + "}\n"
+    other = (
+        "node: fra-1\ncluster: {nodes: {fra-1: '127.0.0.1:7071'}, listen: ':7071', secret: " + SECRET[::-1] + "}\n"
+    )
     running, given, alone = (ground.settings(PLAIN + text) for text in (one, other, "node: fra-1\n"))
 
     held = held_over(running, given)

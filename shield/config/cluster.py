@@ -42,7 +42,7 @@ def _address(value: str) -> str:
         raise ExpectedError("expected an IP address, as 10.0.0.1") from None
 
 
-Host = Annotated[str, AfterValidator(_address)]
+IpAddress = Annotated[str, AfterValidator(_address)]
 
 
 def _is_long(value: SecretStr) -> SecretStr:
@@ -92,7 +92,7 @@ class ClusterSettings(Section):
         description="In place of nodes: a name whose addresses are those of all nodes, as of a headless service in "
         "Kubernetes, and the port of their first workers. It is looked up each five seconds.",
     )
-    address: Host | None = Field(
+    address: IpAddress | None = Field(
         default=None,
         description="This node's own address among those of dns. If omitted: the one that this machine has.",
     )
