@@ -25,19 +25,18 @@ class ClusterFigures:
         return {
             "node": nodes.own,
             "ring": nodes.ring.id.decode(),
-            "nodes": [
-                {
-                    "name": each.name,
+            "nodes": {
+                each.name: {
                     "address": each.address,
-                    "region": each.region,
-                    "workers": each.workers,
-                    "down": list(each.down),
-                    "ring": each.ring,
-                    "version": each.version,
+                    "region": each.region or None,
+                    "version": each.version or None,
+                    "ring": each.ring or None,
+                    "its_workers": each.workers,
+                    "workers_down": len(each.down),
                     "failures": found.failures.get(each.name, 0),
                 }
                 for each in nodes.statistics()
-            ],
+            },
             "fetches": {
                 "owner": found.owner,
                 "second": found.second,

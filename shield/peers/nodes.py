@@ -52,6 +52,7 @@ _PIECE = 6 << 10
 _LIMITS = PoolLimits(connections=1024, watch=0.0)
 _QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a greeting
 _HELLO_SECONDS = 1.0  # in which it has to answer
+_NEWS_SECONDS = 30.0  # between two to one that isn't
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
 
 
@@ -99,7 +100,7 @@ class NodeWorker:
 class OtherNode:
     """Another node: what it has told of itself, and its workers as far as they were asked."""
 
-    __slots__ = ("asked", "member", "ring", "version", "workers")
+    __slots__ = ("asked", "greet_at", "member", "ring", "version", "workers")
 
     def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
@@ -107,6 +108,7 @@ class OtherNode:
         self.ring = ""
         self.version = ""
         self.asked: dict[int, NodeWorker] = {}
+        self.greet_at = 0.0
 
 
 class Nodes:
@@ -322,10 +324,11 @@ class Nodes:
                     self._greet(worker)
 
     def tick(self) -> None:
-        """Call once a second: greets those that are down, and those that were never asked."""
+        """Call once a second: greets those that are down, and once in a while all: they may have changed."""
         now = self.loop.time()
         for other in self._others.values():
-            if not other.ring and not other.asked:
+            if now >= other.greet_at:
+                other.greet_at = now + (_NEWS_SECONDS if other.ring else _RETRY_SECONDS)
                 self._greet(self._worker(other, 0))
             for worker in list(other.asked.values()):
                 if worker.down_since is not None and now >= worker.retry_at:
