@@ -2,9 +2,11 @@
 
     python -m loadtest.nodes [--clients 3000] [--seconds 3] [--rounds 3]
 
-1. A herd: three nodes of two workers on 127.0.0.1 to 127.0.0.3, and so many clients, which all ask for one cold object
+1. A herd: three nodes of two workers on 127.0.0.1 to 127.0.0.3, and so many clients, which all ask for one cold
+object
    that its origin sends slowly, over all nodes. Requests to the origin are counted, and all bodies are checked.
-2. The CPU that a request costs the node that is asked: a hit of its own, with and without a cluster; what another node
+2. The CPU that a request costs the node that is asked: a hit of its own, with and without a cluster; what another
+node
    has; and a miss of the same size from an origin on the same machine, without a cluster.
 
 Nodes and origin are stopped at the end.
@@ -24,7 +26,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from loadtest.client import Wrk
+from loadtest.client import Rate, Wrk
 from loadtest.origin import body
 from loadtest.processes import Process, free_port, raise_descriptor_limit
 
@@ -48,7 +50,8 @@ def main() -> int:
 
 def herd(directory: Path, clients: int) -> None:
     """One cold object, asked for by all at once."""
-    origin_port, admin, base, listen = (free_port() for _ in range(4))
+    origin_port, base = free_port(), free_port() % 20_000 + 10_000
+    listen, admin = base + 10, base + 20
     nodes = {f"n{place}": f"127.0.0.{place}:{base}" for place in (1, 2, 3)}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_origin(directory, origin_port))
@@ -96,26 +99,15 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
             paths = directory / f"paths-{size}"
             paths.write_text("".join(f"/o/{size}/{place}\n" for place in range(number)))
             asyncio.run(_fill(ports[5], paths.read_text().split()))
-            own = f"/o/{size}/hit"
             for _ in range(rounds):
-                for name, node, port, run in (
-                    ("hit, alone", alone, ports[7], lambda url, own=own: wrk.run(url + own, seconds, unique=False)),
-                    (
-                        "hit, in a cluster",
-                        owner,
-                        ports[5],
-                        lambda url, own=own: wrk.run(url + own, seconds, unique=False),
-                    ),
-                    (
-                        "miss, alone",
-                        alone,
-                        ports[7],
-                        lambda url, s=size: wrk.run(f"{url}/o/{s}/", seconds, unique=True),
-                    ),
-                    ("of the other node", asked, ports[3], lambda url, p=paths: wrk.run_any(url, p, seconds)),
+                for name, node, port, what in (
+                    ("hit, alone", alone, ports[7], "same"),
+                    ("hit, in a cluster", owner, ports[5], "same"),
+                    ("miss, alone", alone, ports[7], "unique"),
+                    ("of the other node", asked, ports[3], "any"),
                 ):
                     before, others = node.cpu_seconds(), owner.cpu_seconds()
-                    rate = run(f"http://127.0.0.1:{port}")
+                    rate = _run(wrk, f"http://127.0.0.1:{port}", size, what, paths, seconds)
                     found.setdefault((name, size), []).append((node.cpu_seconds() - before) / rate.requests * 1e6)
                     if node is asked:
                         spent = (owner.cpu_seconds() - others) / rate.requests * 1e6
@@ -129,6 +121,14 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
             ("shield_peer_copies_total", "shield_peer_node_fetches_total", "shield_peer_node_hits_total")
         ):
             print(f"  {line}")
+
+
+def _run(wrk: Wrk, url: str, size: int, what: str, paths: Path, seconds: float) -> Rate:
+    if what == "any":
+        return wrk.run_any(url, paths, seconds)
+    if what == "same":
+        return wrk.run(f"{url}/o/{size}/hit", seconds, unique=False)
+    return wrk.run(f"{url}/o/{size}/", seconds, unique=True)
 
 
 def _settings(name: str, listen: str, admin: str, origin_port: int) -> dict[str, object]:

@@ -43,6 +43,7 @@ class ClusterFigures:
                 "without": found.without,
                 "hits": found.hits,
                 "refused": found.refused,
+                "beyond": found.beyond,
                 "inherited": self.cluster.heritage.found,
             },
             "copies": asdict(self.cluster.copies.statistics()),
@@ -73,6 +74,11 @@ class ClusterFigures:
                 "peer_copies_refused",
                 "Hot copies that weren't made, since the other node might not know of a purge",
                 copies.refused,
+            ),
+            number(
+                "peer_node_beyond",
+                "Fetches of this node's own keys through another region, which is near to their origin",
+                found.beyond,
             ),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(

@@ -36,6 +36,11 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
         said = "there is none; expected secret or secret_file, or tls, so that nobody else can ask as a node"
         yield tree.problem((*_HERE, "secret"), said)
     yield from _addresses(settings, tree)
+    for at, origin in enumerate(cluster.near):
+        if origin not in settings.origins:
+            known = list(settings.origins)
+            said = f"expected one of {' '.join(map(nameable, known))}{did_you_mean(origin, known)}"
+            yield tree.problem((*_HERE, "near", at), f'got "{shortened(origin)}"; {said}')
     for path in FILES:
         file = tree.get(path)
         if path[-1] != "secret_file" and isinstance(file, str) and not os.access(file, os.R_OK):

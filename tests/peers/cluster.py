@@ -71,6 +71,21 @@ class ClusterNode(Shield):
     def cluster(self) -> Cluster:
         return self.proxy_for_nodes.cluster
 
+    @property
+    def others(self) -> Nodes:
+        nodes = self.node.nodes
+        assert nodes is not None
+        return nodes
+
+    def take_others_to_be_near(self, origin: str) -> None:
+        """As if all other regions had told that they are."""
+
+        def note() -> None:
+            for other in self.others._others.values():
+                other.near, other.round_trip = (origin,), 0.0
+
+        self.call(note)
+
     def purge(self, path: str) -> None:
         """Remove an object from this node alone."""
         self.run(self.node.purge.targets([path.encode()]))
@@ -82,8 +97,7 @@ class ClusterNode(Shield):
 
     def believe(self, weights: Mapping[str, float]) -> None:
         """Have it take these for the members, with their weights."""
-        nodes = self.node.nodes
-        assert nodes is not None
+        nodes = self.others
         self.call(lambda: nodes.use({name: replace(self.members[name], weight=weights[name]) for name in weights}))
 
     @property
@@ -113,7 +127,7 @@ class Three:
             for place in itertools.count():
                 path = f"/object-{place}"
                 order = asker.node.nodes.ring.order(asker.node.proxy.resolve(path.encode()).key.digest)
-                if order[0] == self.nodes[owner].name and second in (None, self._place(order[1])):
+                if order[0] == self.nodes[owner].name and (second is None or second == self._place(order[1])):
                     left -= 1
                     if left < 0:
                         return path
@@ -128,21 +142,26 @@ class Three:
 @contextmanager
 def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Three]:
     """Three nodes: fra-0, fra-1, fra-2."""
+    regions, near = changes.pop("regions", None), changes.pop("near", {})
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     with ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         addresses = {
             f"fra-{place}": f"127.0.0.1:{listener.getsockname()[1]}" for place, listener in enumerate(listeners)
         }
-        common = {"cluster": {"nodes": addresses, "secret": SECRET, **changes.pop("cluster", {})}, **changes}
-        nodes = [
-            stack.enter_context(
-                ClusterNode(
-                    settings_of({"fra": origin}, node=name, **common, **_disk(disks, name, slice_bytes)),
-                    listener,
-                    clock,
-                )
+        members: dict[str, Any] = {
+            name: {"address": address, "region": None if regions is None else regions[place]}
+            for place, (name, address) in enumerate(addresses.items())
+        }
+
+        def settings(name: str) -> Settings:
+            cluster = {"nodes": members, "secret": SECRET, "near": near.get(name, [])}
+            return settings_of(
+                {"fra": origin}, node=name, cluster=cluster, **changes, **_disk(disks, name, slice_bytes)
             )
+
+        nodes = [
+            stack.enter_context(ClusterNode(settings(name), listener, clock))
             for name, listener in zip(addresses, listeners, strict=True)
         ]
         yield Three(nodes, clock)
