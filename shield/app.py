@@ -312,6 +312,7 @@ def build(
             origins=origins,
             drills=drills,
             owners=owners,
+            nodes=None if cluster is None else cluster.nodes,
             secrets=secrets,
             keys=keys,
             store=store,
