@@ -51,6 +51,7 @@ class AlarmKind(Enum):
     RAMP = "ramp"  # a new origin's ramp was aborted
     RELOAD = "reload"  # new settings were refused, so a restart would fail
     PURGES = "purges"  # purges can't be written to disk, so a restart would undo them
+    CLUSTER = "cluster"  # purges given to other nodes may not reach this one, or not in time
     ACCESS_LOG = "access-log"  # lines of the access log are lost
     TEST = "test"  # nothing: someone tries the webhook
 
