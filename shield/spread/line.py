@@ -75,7 +75,8 @@ class BusLine:
         self._acks = BEGINNING
         self._seen: set[tuple[str, int]] | None = None  # in the stream, since it is read from the beginning
         self._published = 0
-        self._appended: dict[int, float] = {}  # own orders that weren't read back yet, and when they were appended
+        self._appended: dict[int, float] = {}  # own orders that were appended, and when
+        self._back: set[int] = set()  # those that were read back
         self.state = LineState(since=now())
         self.caught_up = asyncio.Event()
 
@@ -105,6 +106,7 @@ class BusLine:
         self._cursor, self._published = cursor or BEGINNING, int(published or 0)
         self._seen = None
         self._appended.clear()
+        self._back.clear()
         self._epoch = tick.epoch
         if tick.epoch != epoch or order_of(tick.newest[ORDERS]) < order_of(self._cursor):
             if epoch:
@@ -152,17 +154,14 @@ class BusLine:
         own = [order.sequence for order in orders if order.node == self._journal.node]
         if self._seen is not None:
             self._seen |= {order.place for order in orders}
-        elif own:
-            for sequence in own:
-                self._appended.pop(sequence, None)
-            self._published = max(self._published, *own) if not self._appended else self._published
-            facts[_PUBLISHED] = str(self._published)
+        self._back |= {sequence for sequence in own if sequence > self._published}
         await asyncio.to_thread(self._journal.complete, done, facts)
         if others and self._seen is None:
             state = await asyncio.to_thread(self._journal.state)
             for node in {order.node for order in others}:
                 said = {"node": self._journal.node, "position": state.positions.get(node, 0)}
-                await self._bus.append(f"acks:{node}", json.dumps(said).encode(), _KEPT_ACKS)
+                if said["position"]:
+                    await self._bus.append(f"acks:{node}", json.dumps(said).encode(), _KEPT_ACKS)
 
     async def _acknowledged(self, entries: Sequence[BusEntry]) -> None:
         self._acks = entries[-1].position
@@ -188,10 +187,21 @@ class BusLine:
         """Append this node's new orders, and again those that can't be read back. Raises ShieldError."""
         if self._seen is not None:
             return
-        now = self._now()
-        for order in await asyncio.to_thread(self._journal.own_since, self._published):
-            if now - self._appended.get(order.sequence, -TICK_SECONDS) >= TICK_SECONDS:
-                self._appended[order.sequence] = now
+        now, before = self._now(), self._published
+        orders = await asyncio.to_thread(self._journal.own_since, before)
+        for order in orders:
+            if order.sequence not in self._back:
+                break
+            self._published = order.sequence
+        if self._published != before:
+            self._back = {sequence for sequence in self._back if sequence > self._published}
+            await asyncio.to_thread(self._journal.note, {_PUBLISHED: str(self._published)})
+        self._appended = {number: at for number, at in self._appended.items() if number > self._published}
+        for order in orders:
+            number = order.sequence
+            is_there = number <= self._published or number in self._back
+            if not is_there and now - self._appended.get(number, -TICK_SECONDS) >= TICK_SECONDS:
+                self._appended[number] = now
                 await self._bus.append(ORDERS, order.encoded())
 
     async def _refill(self, seen: set[tuple[str, int]]) -> None:
@@ -210,13 +220,12 @@ class BusLine:
             for order in orders:
                 positions[order.node] = max(positions.get(order.node, 0), order.sequence)
             lacking = [order for order in orders if order.place not in seen and is_ours(order.node)]
+            self._appended |= {order.sequence: self._now() for order in lacking if order.node == own}
             for at in range(0, len(lacking), _AT_ONCE):
                 batch = lacking[at : at + _AT_ONCE]
                 await asyncio.gather(*[self._bus.append(ORDERS, order.encoded()) for order in batch])
             count += len(lacking)
-        self._published = max([self._published, positions.get(own, 0)])
-        facts = {_EPOCH: self._epoch, _PUBLISHED: str(self._published)}
-        await asyncio.to_thread(self._journal.note, facts)
+        await asyncio.to_thread(self._journal.note, {_EPOCH: self._epoch})
         if count:
             log.warning("bus %s: it lacked %d orders, which were appended again", self._bus.place, count)
 
