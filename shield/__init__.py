@@ -28,25 +28,27 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
-                tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; inspection:
-                settings as they are shown; renewal: other settings while the node serves; secrets: files with secrets
-                and certificates, followed; keys: credentials from commands and clouds' chains; usage: the ledger of
-                egress; simulation: terms of simulated nodes
+    build       parts made of settings: regime, origins, cluster, storage, listeners, replies, fills, drills, probes,
+                alarms, tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API;
+                inspection: settings as they are shown; renewal: other settings while the node serves; secrets: files
+                with secrets and certificates, followed; keys: credentials from commands and clouds' chains; usage:
+                the ledger of egress; simulation: terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; store_figures: of tiers; process_figures: of the process; purge_figures:
-                of purges
+    figures     statistics as state and metrics; cluster_figures: those of the cluster; families: metrics of origins;
+                gate_figures: those of origins' limits; client_figures: of clients; store_figures: of tiers;
+                process_figures: of the process; purge_figures: of purges
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
     simulate    replays of access logs: traffic: their requests, in samples; node: routes, tiers and freshness without
                 bytes, with entries, on disks; results: figures and their price; chart: drawings of them
-    peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
-                worker that owns a key; words: their protocol; watch: ends waits for workers that hang
+    peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
+                above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
+                Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; nodes: its
+                connections to them, and which are down
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -154,13 +156,14 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 (of providers, on reads), reconcile (with the ledger), key_trial,
                 key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
                 throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
-                policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
-                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
-                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
-                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
-                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                policy, reach, certificates, rendezvous, ring (of nodes), peer_auth (proof that one is a node), sigv4,
+                providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
+                summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin API); written:
+                URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are written;
+                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
+                PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of purges;
+                alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures
+                and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -38,6 +38,7 @@ from shield.alarms.signs import OwnSigns, troubles_of_node
 from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
+from shield.build.cluster import cluster_of, cluster_parts
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -128,7 +129,8 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    source = owners if len(place.peers) > 1 else origins
+    cluster = cluster_of(settings, place, owners, clock)
+    source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
     means.lag = origins.lag
@@ -210,6 +212,11 @@ def build(
         clock=clock,
     )
     warmer = Warmer(proxy, store, origins, clock=clock)
+    of_cluster = None
+    if cluster is not None:
+        of_cluster = cluster_parts(
+            settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
+        )
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -234,6 +241,7 @@ def build(
         continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         purge=purge,
         place=place,
+        cluster=None if of_cluster is None else of_cluster.figures(),
         tracing=tracing.statistics,
     )
     terms = alarm_terms(settings)
@@ -282,7 +290,7 @@ def build(
             secrets=secrets,
             keys=keys,
             store=store,
-            proxies=(proxy, peer_proxy),
+            proxies=(proxy, peer_proxy, *(() if of_cluster is None else (of_cluster.proxy,))),
             means=means,
             spot_checks=spot_checks,
             accounting=accounting,
@@ -335,6 +343,7 @@ def build(
             "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
         ),
         CallbackService("the pools of workers", closing=owners.close),
+        *([] if of_cluster is None else [of_cluster]),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
@@ -359,6 +368,7 @@ def build(
         access=log,
         front=front,
         peers=peers,
+        for_nodes=None if of_cluster is None else of_cluster.front,
         asgi=asgi,
         admin=admin_api(
             [
@@ -401,6 +411,7 @@ def build(
         store=store,
         fills=fills,
         owners=owners,
+        nodes=None if cluster is None else cluster.nodes,
         origins=origins,
         drills=drills,
         alarms=alarms,

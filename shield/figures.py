@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
 from shield.client_figures import connection_families, request_families, words
+from shield.cluster_figures import ClusterFigures
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
@@ -103,6 +104,7 @@ class Figures:
     continuity: Continuity
     purge: Purge
     place: Seat
+    cluster: ClusterFigures | None = None  # None: the node is alone
     tracing: Callable[[], TracingStatistics] = TracingStatistics
 
     def readiness(self) -> Readiness:
@@ -164,6 +166,7 @@ class Figures:
             "warm": asdict(self.warmer.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
+            **({} if self.cluster is None else {"cluster": self.cluster.state()}),
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
@@ -219,6 +222,7 @@ class Figures:
             *_warm_families(self.warmer.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
+            *([] if self.cluster is None else self.cluster.families()),
             *drill_families(self.drills.statistics()),
             tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),

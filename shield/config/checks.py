@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from shield.config import access
 from shield.config.access_checks import access_problems
 from shield.config.admin_checks import admin_problems
+from shield.config.cluster_checks import cluster_problems
 from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
@@ -264,6 +265,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
     yield from _rate_limits(settings, tree)
+    yield from cluster_problems(settings, tree)
     if settings.tracing is not None and not has_tracing():
         said = "needs OpenTelemetry, which isn't installed; expected the extra otel: pip install 'shield[otel]'"
         yield tree.problem(("tracing",), said)
