@@ -35,7 +35,7 @@ ROWS = [
     ["checkup", "alarms"],
     ["figures"],
     ["cluster_figures"],
-    ["families", "client_figures", "process_figures", "store_figures", "purge_figures"],
+    ["families", "client_figures", "process_figures", "store_figures", "purge_figures", "budget_figures"],
     ["gate_figures"],
     ["peers.node_front"],
     ["peers.front"],
@@ -53,7 +53,7 @@ ROWS = [
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping", "egress.meter", "trace"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
-    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
+    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals", "kept"],
 ]

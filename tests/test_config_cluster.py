@@ -42,8 +42,8 @@ def test_nodes_with_their_addresses_weights_and_regions(ground: Ground) -> None:
         (
             f"node: fra-1\ncluster: {{{NODES}}}",
             [
-                "6: cluster.secret: there is none; expected secret or secret_file, or tls, so that nobody else can ask "
-                "as a node"
+                "6: cluster.secret: there is none; expected secret or secret_file, or tls, so that nobody else can "
+                "ask as a node"
             ],
         ),
         (
@@ -61,8 +61,8 @@ def test_nodes_with_their_addresses_weights_and_regions(ground: Ground) -> None:
         (
             f"node: fra-1\nlisten: 127.0.0.1:7072\nworkers: 2\ncluster: {{{NODES}, secret: {SECRET}}}",
             [
-                "8: cluster.nodes.fra-1: listen has 127.0.0.1:7072, which is for other nodes: each worker has a port; "
-                "expected another"
+                "8: cluster.nodes.fra-1: listen has 127.0.0.1:7072, which is for other nodes: each worker has a "
+                "port; expected another"
             ],
         ),
     ],
