@@ -68,7 +68,8 @@ def engine_address(url: str) -> EngineAddress:
     path = [unquote(part) for part in parts.path.split("/")[1:] if part]
     kind = EngineKind(mode or "single")
     if scheme == "unix":
-        servers, path = ((unquote(parts.path), 0),), []
+        servers: tuple[tuple[str, int], ...] = ((unquote(parts.path), 0),)
+        path = []
         if not servers[0][0]:
             raise ValueError(EXPECTED)
     else:

@@ -128,7 +128,9 @@ class EngineBus:
         ]
         async with self._in_time():
             answers: list[Any] = await self._lease(keys=keys, args=arguments)
-        return [Granted(bool(granted), int(ahead)) for granted, ahead in zip(answers[::2], answers[1::2], strict=True)]
+        return [
+            Granted(bool(granted), int(ahead)) for granted, ahead in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     async def close(self) -> None:
         try:
@@ -147,7 +149,7 @@ class EngineBus:
             async with asyncio.timeout(2.0 * self._seconds):
                 yield
         except self._errors as error:
-            said = str(error) or type(error).__name__
+            said = str(error) or "no answer in time"
             raise BusError(f"bus {self._address}: {said}") from None
 
 

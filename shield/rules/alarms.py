@@ -200,6 +200,13 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         "oncall.md#egress-spikes",
         ends_after=120.0,
     ),
+    AlarmKind.CLUSTER: KindTerms(
+        _CRITICAL,
+        "Look at the network between the nodes, and at the bus. This node serves; what was purged at others may be "
+        "served here until it hears of that.",
+        "oncall.md#a-node-is-cut-off-from-the-others",
+        begins_after=15.0,
+    ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
         "The reader of the access log is too slow, or its disk is full; access_log.memory bears longer pauses.",

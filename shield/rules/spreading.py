@@ -1,9 +1,9 @@
 """Orders on their way to all nodes of a cluster: purges, ends of takedowns, announcements. Pure.
 
-Each node numbers the orders that it was given itself, with rising sequences, and each order names the one `before` it.
-So a node knows of every other up to which sequence it has carried out everything, its *position*, and sees at once
-that something is missing in between. Orders commute, but for takedowns and their ends, which have their times; each is
-carried out once by its id. So it doesn't matter on which way they come, in which order, or how often.
+Each node numbers the orders that it was given itself, with rising sequences, and each order names the one `before`
+it. So a node knows of every other up to which sequence it has carried out everything, its *position*, and sees at once
+that something is missing in between. Orders commute, but for takedowns and their ends, which have their times; each
+is carried out once by its id. So it doesn't matter on which way they come, in which order, or how often.
 
 Two nodes compare their positions, and send each other what is missing (`SpreadMessage`). Whatever else carries orders
 only makes that faster.
@@ -83,8 +83,8 @@ class SpreadOrder:
 
 @dataclass(frozen=True, slots=True)
 class SpreadMessage:
-    """What a node says to another: its positions, by node; up to where it remembers no orders of each; and orders that
-    the other lacks. The answer is another message.
+    """What a node says to another: its positions, by node; up to where it remembers no orders of each; and orders
+    that the other lacks. The answer is another message.
     """
 
     node: str
@@ -122,8 +122,8 @@ class SpreadMessage:
 def advanced(position: int, carried_out: Iterable[tuple[int, int]]) -> int:
     """The position after these orders, each by its sequence and the one before it, were carried out, too.
 
-    One whose predecessor is older than the position follows, too: its node has lost some of its own, and has them from
-    others again.
+    One whose predecessor is older than the position follows, too: its node has lost some of its own, and has them
+    from others again.
     """
     for sequence, before in sorted(carried_out):
         if before > position:

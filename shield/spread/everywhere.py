@@ -68,15 +68,17 @@ class Everywhere:
             return receipts
         newest = await asyncio.to_thread(spreader.journal.newest_of, [each.logged.id for each in receipts])
         state = await asyncio.to_thread(spreader.journal.state)
-        found, others = [], spreader.others()
-        for receipt in receipts:
+        others = spreader.others()
+
+        def spread(receipt: PurgeReceipt) -> PurgeReceipt:
             sequence = newest.get(receipt.logged.id)
-            if sequence is not None:
-                missing = missing_at(others, state.acknowledged, sequence)
-                applied = tuple(sorted({*receipt.applied, *others} - {*missing}))
-                receipt = replace(receipt, applied=applied, missing=missing)
-            found.append(receipt)
-        return found
+            if sequence is None:
+                return receipt
+            missing = missing_at(others, state.acknowledged, sequence)
+            applied = tuple(sorted({*receipt.applied, *others} - {*missing}))
+            return replace(receipt, applied=applied, missing=missing)
+
+        return [spread(receipt) for receipt in receipts]
 
     async def remove(self, names: Sequence[bytes]) -> int:
         """As `Purge.targets`."""
@@ -139,4 +141,6 @@ class Everywhere:
         missing = await self._spreader.missing(given)
         if missing:
             named = ", ".join(missing)
-            log.warning("order %s: not carried out yet at %s; it is as soon as they can be reached", given[0].id, named)
+            log.warning(
+                "order %s: not carried out yet at %s; it is as soon as they can be reached", given[0].id, named
+            )

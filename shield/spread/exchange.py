@@ -70,6 +70,9 @@ class Exchange:
             task.add_done_callback(lambda _: self._under_way.pop(name, None))
         return task
 
+    def is_under_way(self, name: str) -> bool:
+        return name in self._under_way
+
     async def with_nodes(self, names: Sequence[str]) -> bool:
         """The same with several, at the same time; whether it worked with all."""
         return all(await asyncio.gather(*[self.with_node(name) for name in names]))

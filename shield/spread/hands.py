@@ -172,12 +172,10 @@ def lift_wishes(order_id: str, names: Sequence[bytes], who: str) -> list[OrderWi
     return [OrderWish(f"{order_id}@{at}", SpreadKind.LIFT, text, who) for at, text in enumerate(texts, 1)]
 
 
-def announcement_wishes(
-    order_id: str, wanted: Mapping[ChangeKind, Sequence[bytes]], who: str
-) -> list[OrderWish]:
+def announcement_wishes(order_id: str, wanted: Mapping[ChangeKind, Sequence[bytes]], who: str) -> list[OrderWish]:
     """An announcement of changes, likewise."""
     texts = [
-        json.dumps({kind.value: [name.decode("latin-1") for name in part]})
+        json.dumps({kind.name: [name.decode("latin-1") for name in part]})
         for kind, names in wanted.items()
         for part in _parts(names)
     ]
@@ -202,8 +200,8 @@ def _changes(text: str) -> dict[ChangeKind, list[bytes]]:
     """Raises OrderError."""
     try:
         said = dict(json.loads(text))
-        return {ChangeKind(kind): [str(name).encode("latin-1") for name in names] for kind, names in said.items()}
-    except (ValueError, TypeError, RecursionError):
+        return {ChangeKind[kind]: [str(name).encode("latin-1") for name in names] for kind, names in said.items()}
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise OrderError("it can't be read; is it of a later version?") from None
 
 

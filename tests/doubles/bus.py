@@ -1,4 +1,4 @@
-"""A bus in memory, with the faults that engines have: it can be away, emptied, replaced, and lose its last entries."""
+"""A bus in memory, with the faults of engines: it can be away, emptied, replaced, and lose its last entries."""
 
 from __future__ import annotations
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.admin.calls import ask
+from tests.bus.servers import WHY_NOT, Engine, are_there, programs
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
 from tests.peers.cluster import Three, three
@@ -32,9 +34,12 @@ def keep_everywhere(cluster: Three, origin: FaultyOrigin, *paths: str, tags: str
 
 
 def have(cluster: Three, path: str) -> list[bool]:
-    """Whether each node has it; asking is no reason to fetch it again."""
-    only = [("Cache-Control", "only-if-cached")]
-    return [node.get(path, only).status == 200 for node in cluster.nodes]
+    """Whether each node has it stored."""
+
+    def has(node: Shield) -> bool:
+        return node.node.store.find(node.node.proxy.resolve(path.encode()).key) is not None
+
+    return [node.call(lambda node=node: has(node)) for node in cluster.nodes]  # type: ignore[misc]
 
 
 def posts(shield: Shield, path: str, **said: Any) -> tuple[int, dict[str, Any]]:
@@ -71,7 +76,7 @@ def test_the_method_purge_and_the_older_calls_hold_at_all_nodes(origin: FaultyOr
 
 def test_takedowns_and_their_ends_hold_at_all_nodes(cluster: Three, origin: FaultyOrigin) -> None:
     keep_everywhere(cluster, origin, "/a")
-    taken = [node.node.means.changes if hasattr(node.node, "means") else node.node.purge._changes for node in cluster.nodes]
+    taken = [node.node.purge._changes for node in cluster.nodes]
 
     posts(cluster.nodes[0], "/store/takedown", paths=["/a"])
     assert [each.taken_down > 0 for each in taken] == [True] * 3
@@ -97,3 +102,40 @@ def test_a_node_that_cant_be_reached_is_missing_and_gets_it_later(
     assert spreader is not None
     assert last.run(spreader.exchange._with("fra-1"))  # from another one than that which has it to give
     assert have(cluster, "/a") == [False] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not are_there(), reason=WHY_NOT)
+def test_purges_hold_at_all_nodes_whatever_becomes_of_the_bus(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    program = next(iter(programs().values()))
+    with Engine(program, tmp_path) as engine, three(origin, clock, cluster={"bus": engine.url}) as cluster:
+        paths = [f"/{number}" for number in range(5)]
+        keep_everywhere(cluster, origin, *paths)
+        first = cluster.nodes[0]
+
+        def is_up() -> bool:
+            states = [node.node.spreader.statistics().bus for node in cluster.nodes if node.node.spreader]
+            return all(state is not None and state.is_up for state in states)
+
+        def purges(node: Shield, path: str) -> None:
+            assert order(node, paths=[path])["missing"] == []
+            assert have(cluster, path) == [False] * 3
+
+        first.wait_for(is_up)
+        purges(first, paths[0])
+
+        engine.freeze()
+        purges(cluster.nodes[1], paths[1])
+        engine.thaw()
+
+        engine.kill()
+        purges(cluster.nodes[2], paths[2])
+
+        engine.start()  # with nothing in it
+        first.wait_for(is_up)
+        purges(first, paths[3])
+
+        first.call(lambda: first.node.nodes.orders.pop(b"*purge"))  # type: ignore[union-attr]
+        purges(cluster.nodes[1], paths[4])  # this can only come by the bus

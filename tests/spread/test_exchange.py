@@ -48,7 +48,7 @@ def test_an_order_that_cant_be_carried_out_isnt_acknowledged_until_it_is(cluster
     assert missing_at(["b"], a.journal.state().acknowledged, order.sequence) == ("b",)
 
     b.refuses = False
-    b.journal.complete(run(b.carry_out(b.journal.undone())))  # type: ignore[arg-type]
+    b.journal.complete(run(b.carry_out(b.journal.undone())))
     run(a.exchange._with("b"))
 
     assert missing_at(["b"], a.journal.state().acknowledged, order.sequence) == ()
@@ -56,7 +56,7 @@ def test_an_order_that_cant_be_carried_out_isnt_acknowledged_until_it_is(cluster
 
 
 def test_an_order_of_a_node_that_is_gone_is_learned_from_another(cluster: Cluster) -> None:
-    a, b, c = cluster.nodes.values()
+    a, _, c = cluster.nodes.values()
     a.does(a.gives("x"))
     run(a.exchange._with("b"))
     cluster.down.add("a")

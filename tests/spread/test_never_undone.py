@@ -46,7 +46,7 @@ class NeverUndone(RuleBasedStateMachine):
         """An order, whose node may be killed before or after it is carried out."""
         node = self.node(name)
         if node is None:
-            return
+            return None
         order = node.gives(self.cluster.new_id())
         self.given.append(order)
         if killed == "before":
@@ -118,9 +118,9 @@ class NeverUndone(RuleBasedStateMachine):
         if not node.line.state.is_up:
             self.run(node.line.begin())
         if dies == "reading":
-            node.journal.complete = _fails  # type: ignore[method-assign]
+            node.journal.complete = _fails  # type: ignore[assignment, method-assign]
         if dies == "publishing":
-            node.line._bus.append = _Once(node.line._bus.append)  # type: ignore[method-assign]
+            node.line._bus.append = _Once(node.line._bus.append)  # type: ignore[assignment, method-assign]
         for step in (node.line.read, node.line.publish, node.line.tick, node.line.read):
             self.run(step())
         if dies:
