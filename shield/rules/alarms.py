@@ -181,6 +181,13 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         "Make room in state_directory, or mend its disk: after a restart, purged objects could be served again.",
         "oncall.md#a-disk-is-out",
     ),
+    AlarmKind.CLUSTER: KindTerms(
+        _CRITICAL,
+        "Look at the network between the nodes, and at the bus. This node serves; what was purged at others may be "
+        "served here until it hears of that.",
+        "oncall.md#a-node-is-cut-off-from-the-others",
+        begins_after=15.0,
+    ),
     AlarmKind.BUDGET: KindTerms(
         _WARNING,
         "shield cost --by reason has where it goes; the budget's projected share tells whether it will last.",
@@ -199,13 +206,6 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         "shield cost --suspects names keys, queries and clients; block or limit them, or mend the cause.",
         "oncall.md#egress-spikes",
         ends_after=120.0,
-    ),
-    AlarmKind.CLUSTER: KindTerms(
-        _CRITICAL,
-        "Look at the network between the nodes, and at the bus. This node serves; what was purged at others may be "
-        "served here until it hears of that.",
-        "oncall.md#a-node-is-cut-off-from-the-others",
-        begins_after=15.0,
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
