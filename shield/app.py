@@ -241,6 +241,8 @@ def build(
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
+        if spreader is not None:
+            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),

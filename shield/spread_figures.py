@@ -45,10 +45,10 @@ class SpreadFigures:
         }
 
     def families(self) -> list[Family]:
-        if not self.conducts():
-            return []
         found = self.spreader.statistics()
-        families = [
+        bus = found.bus
+        up = [] if bus is None else [Sample(float(bus.is_up))]
+        return [
             _gauge("cluster_orders_missing_at", "Nodes that lack orders which were given here", len(_missing(found))),
             _gauge("cluster_orders_undone", "Orders that can't be carried out here yet", found.journal.undone),
             _gauge(
@@ -57,12 +57,9 @@ class SpreadFigures:
                 found.blind_for,
             ),
             number("cluster_order_gaps", "Times that orders were lost, so that everything became stale", found.gaps),
+            Family("cluster_bus_up", "1 while the bus answers", up, gauge=True, alike=True),
+            number("cluster_bus_resets", "Times that the bus had lost orders", 0 if bus is None else bus.resets),
         ]
-        bus = found.bus
-        if bus is not None:
-            families.append(_gauge("cluster_bus_up", "1 while the bus answers", float(bus.is_up)))
-            families.append(number("cluster_bus_resets", "Times that the bus had lost orders", bus.resets))
-        return families
 
 
 def _missing(found: SpreadStatistics) -> tuple[str, ...]:

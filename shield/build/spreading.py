@@ -55,6 +55,7 @@ def spreader_of(
         is_first=place.worker == 0,
     )
     nodes.orders[TARGET] = spreader.exchange.answer
+    cluster.copies.covers = spreader.covers
     return spreader
 
 

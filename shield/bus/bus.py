@@ -45,7 +45,7 @@ class BusTick(NamedTuple):
     said: Mapping[str, bytes]
 
 
-class Claim(NamedTuple):
+class LeaseClaim(NamedTuple):
     """A wish for a part of something that all nodes share, as GCRA counts it: microseconds of a budget's time.
 
     `cost` is how far it moves the time at which the budget is whole again. It is refused if that time is more than
@@ -80,7 +80,7 @@ class Bus(Protocol):
     async def tick(self, node: str, said: bytes, lifetime: float, streams: Sequence[str] = ()) -> BusTick:
         """Say something to the other nodes, which is forgotten after so many seconds."""
 
-    async def lease(self, claims: Sequence[Claim]) -> list[Granted]:
+    async def lease(self, claims: Sequence[LeaseClaim]) -> list[Granted]:
         """Take parts of what is shared, each by itself."""
 
     async def close(self) -> None:

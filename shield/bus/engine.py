@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from shield.bus.address import EngineAddress, EngineKind
-from shield.bus.bus import BEGINNING, MOST_ENTRIES, BusEntry, BusError, BusTick, Claim, Granted
+from shield.bus.bus import BEGINNING, MOST_ENTRIES, BusEntry, BusError, BusTick, Granted, LeaseClaim
 
 _SECONDS = 2.0  # for a command, and as much for a connection
 _AT_ONCE = 100  # entries read at a time; each has 256 KiB at most
@@ -119,7 +119,7 @@ class EngineBus:
         pairs = zip(all_said[::2], all_said[1::2], strict=True)
         return BusTick(epoch.decode(), positions, {name.decode(): text for name, text in pairs})
 
-    async def lease(self, claims: Sequence[Claim]) -> list[Granted]:
+    async def lease(self, claims: Sequence[LeaseClaim]) -> list[Granted]:
         if not claims:
             return []
         keys = [self._key(f"lease:{claim.name}") for claim in claims]

@@ -93,8 +93,8 @@ class ClusterSettings(Section):
     bus: Annotated[Secret, AfterValidator(_is_engine)] | None = Field(
         default=None,
         description="Valkey or Redis, in which all nodes have something in common: redis://HOST:PORT/0, rediss:// "
-        "for TLS, redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST. If omitted: nodes tell each other of "
-        "purges, and each has rate limits of its own. No request needs it. Needs the extra `cluster`.",
+        "for TLS, redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST. If omitted: nodes tell each other "
+        "of purges, and each has rate limits of its own. No request needs it. Needs the extra `cluster`.",
     )
     bus_file: File | None = Field(default=None, description="File with that URL, which may have a password.")
     bus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
@@ -110,7 +110,8 @@ class ClusterSettings(Section):
     when_blind: Literal["serve", "not-ready"] = Field(
         default="serve",
         description="What it does then: serve and raise an alarm, or say on `/ready` that it isn't ready, so that "
-        "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at once.",
+        "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
+        "once.",
     )
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:

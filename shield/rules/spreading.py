@@ -1,9 +1,9 @@
 """Orders on their way to all nodes of a cluster: purges, ends of takedowns, announcements. Pure.
 
 Each node numbers the orders that it was given itself, with rising sequences, and each order names the one `before`
-it. So a node knows of every other up to which sequence it has carried out everything, its *position*, and sees at once
-that something is missing in between. Orders commute, but for takedowns and their ends, which have their times; each
-is carried out once by its id. So it doesn't matter on which way they come, in which order, or how often.
+it. So a node knows of every other up to which sequence it has carried out everything, its *position*, and sees at
+once that something is missing in between. Orders commute, but for takedowns and their ends, which have their times;
+each is carried out once by its id. So it doesn't matter on which way they come, in which order, or how often.
 
 Two nodes compare their positions, and send each other what is missing (`SpreadMessage`). Whatever else carries orders
 only makes that faster.

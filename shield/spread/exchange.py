@@ -1,4 +1,4 @@
-"""Exchange of orders with the other nodes themselves, by HTTP: correct by itself, and all there is without a bus."""
+"""Orders exchanged with the other nodes themselves, by HTTP: correct by itself, and all there is without a bus."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OtherNodes(Protocol):
     async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes: ...
 
 
-class Exchange:
+class OrderExchange:
     """Of one worker. `heard` has what each other node said last, and when, on the clock of `now`."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Exchange:
         return answer.encoded()
 
     def with_node(self, name: str) -> asyncio.Task[bool]:
-        """Exchange orders with another node until neither lacks any; whether that worked. One at a time."""
+        """OrderExchange orders with another node until neither lacks any; whether that worked. One at a time."""
         task = self._under_way.get(name)
         if task is None:
             task = self._under_way[name] = asyncio.get_running_loop().create_task(self._with(name))

@@ -210,21 +210,21 @@ def _batches(orders: Sequence[SpreadOrder]) -> list[list[SpreadOrder]]:
     if len(orders) < _MANY:
         return [[order] for order in orders]
     batches: list[list[SpreadOrder]] = []
-    sizes = _Room()
+    sizes = _BatchRoom()
     for order in orders:
         wanted = from_text(order.id, order.text) if order.kind is SpreadKind.PURGE else None
         if wanted is None or wanted.takedown:
             batches.append([order])
-            sizes = _Room()
+            sizes = _BatchRoom()
         elif sizes.take(wanted):
             batches[-1].append(order)
         else:
             batches.append([order])
-            sizes = _Room(wanted)
+            sizes = _BatchRoom(wanted)
     return batches
 
 
-class _Room:
+class _BatchRoom:
     """What fits into an order besides others."""
 
     def __init__(self, first: PurgeOrder | None = None) -> None:

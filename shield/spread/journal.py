@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import xxhash
+
 from shield.errors import StoreError
 from shield.rules.spreading import MOST_ANSWERED, SpreadKind, SpreadMessage, SpreadOrder, advanced, within
 
@@ -178,6 +180,18 @@ class OrderJournal:
     def state(self) -> JournalState:
         with self._open(writing=False) as file:
             return self._state(file)
+
+    def digests(self) -> tuple[bytes, bytes]:
+        """Of the orders that were carried out here, and of all that are known here: equal at nodes with the same."""
+        with self._open(writing=False) as file:
+            places = file.execute("SELECT node, position FROM places WHERE position > 0 ORDER BY node").fetchall()
+            ahead = file.execute(
+                "SELECT o.node, o.sequence, o.done FROM orders o JOIN places p ON p.node = o.node"
+                " WHERE o.sequence > p.position ORDER BY o.node, o.sequence"
+            ).fetchall()
+        done = repr((places, [row[:2] for row in ahead if row[2]])).encode()
+        known = repr((places, [row[:2] for row in ahead])).encode()
+        return xxhash.xxh3_64_hexdigest(done).encode(), xxhash.xxh3_64_hexdigest(known).encode()
 
     def since(self, positions: Mapping[str, int], most: int = MOST_ANSWERED) -> list[SpreadOrder]:
         """Orders that a node with these positions lacks, as many as a message holds."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shield.bus.bus import BEGINNING, Bus, BusEntry, BusError, Claim, order_of
+from shield.bus.bus import BEGINNING, Bus, BusEntry, BusError, LeaseClaim, order_of
 from shield.complaints import Complaints
 from shield.errors import ShieldError
 from shield.rules.spreading import SpreadError, SpreadOrder
@@ -204,7 +204,7 @@ class BusLine:
 
     async def _refill(self, seen: set[tuple[str, int]]) -> None:
         """Append what the engine lacks: own orders, and those of nodes that are away, if no other node does."""
-        (granted,) = await self._bus.lease([Claim("refill", _REFILL_SECONDS * 1_000_000, 0)])
+        (granted,) = await self._bus.lease([LeaseClaim("refill", _REFILL_SECONDS * 1_000_000, 0)])
         own, positions, count = self._journal.node, dict[str, int](), 0
         away = granted.is_granted
 

@@ -22,7 +22,7 @@ from shield.complaints import Complaints
 from shield.errors import ShieldError, StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
-from shield.spread.exchange import CarryOut, Exchange, OtherNodes
+from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
 
@@ -107,12 +107,14 @@ class Spreader:
         self._hints = hints
         self._is_first = is_first
         self._alone = asyncio.Lock()
-        self.exchange = Exchange(journal, nodes, self.carry_out, now=now)
+        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now)
         self._bus: Bus | None = None
         self._line: BusLine | None = None
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._work: asyncio.Task[None] | None = None
+        self._digests = b"", b""
+        self._reading: asyncio.Task[None] | None = None
         self._complaints = Complaints(log, seconds=60.0)
         self._state = JournalState()
         self._met_at = now()  # when enough of the others were heard of last
@@ -171,6 +173,16 @@ class Spreader:
         self._wake()
         return b"{}"
 
+    # for copies of what other nodes have
+
+    def position(self) -> bytes:
+        """What this node has carried out, as of a second ago; b"" if that isn't known."""
+        return self._digests[0]
+
+    def covers(self, position: bytes) -> bool:
+        """Whether a node with this position has carried out all orders that were known here a second ago."""
+        return bool(position) and position == self._digests[1]
+
     # as a service
 
     @property
@@ -179,6 +191,7 @@ class Spreader:
 
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
+        await self._read_digests()
         self._work = asyncio.get_running_loop().create_task(self._run())
         if not self._is_first:
             return
@@ -198,13 +211,15 @@ class Spreader:
 
     def tick(self) -> None:
         """Once a second."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_digests())
         if self._work is not None and self._work.done() and not self._work.cancelled():
             log.error("orders are spread no longer, and this begins anew", exc_info=self._work.exception())
             self._work = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
         """Let the others have what is new, if that takes no time, and end."""
-        tasks = [*self._tasks]
+        tasks = [*self._tasks, *([] if self._reading is None else [self._reading])]
         if self._work is not None:
             tasks.append(self._work)
         for task in tasks:
@@ -312,7 +327,7 @@ class Spreader:
             self._complaints.say("round", self._now(), "orders can't be spread: %s", error)
 
     def _bring(self, node: str, now: float) -> None:
-        """Exchange orders with a node, unless it failed just now."""
+        """OrderExchange orders with a node, unless it failed just now."""
         if node in self.exchange.failed and now - self._tried.get(node, -_RETRY_SECONDS) < _RETRY_SECONDS:
             return
         self._tried[node] = now
@@ -400,6 +415,12 @@ class Spreader:
             self._is_first = False
             return True
         return self._is_first
+
+    async def _read_digests(self) -> None:
+        try:
+            self._digests = await asyncio.to_thread(self.journal.digests)
+        except StoreError:
+            self._digests = b"", b""
 
     async def _told(self) -> None:
         await self._tell()

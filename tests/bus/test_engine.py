@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shield.bus.address import engine_address
-from shield.bus.bus import BEGINNING, Bus, BusError, Claim, order_of
+from shield.bus.bus import BEGINNING, Bus, BusError, LeaseClaim, order_of
 from shield.bus.engine import EngineBus
 from tests.bus.servers import WHY_NOT, Engine, are_there, programs
 from tests.doubles.bus import MemoryBus, MemoryEngine
@@ -101,9 +101,9 @@ def test_a_lease_is_granted_until_its_budget_is_spent(engines: dict[str, Engine]
     async def story(bus: Bus) -> None:
         second = 1_000_000
         assert await bus.lease([]) == []
-        first, other = await bus.lease([Claim("x", 60 * second, 0), Claim("y", second, 0)])
-        again, free = await bus.lease([Claim("x", 60 * second, 0), Claim("z", 0)])
-        spent = (await bus.lease([Claim("y", second)]))[0]
+        first, other = await bus.lease([LeaseClaim("x", 60 * second, 0), LeaseClaim("y", second, 0)])
+        again, free = await bus.lease([LeaseClaim("x", 60 * second, 0), LeaseClaim("z", 0)])
+        spent = (await bus.lease([LeaseClaim("y", second)]))[0]
 
         assert first.is_granted and other.is_granted and not again.is_granted
         assert 59 * second < again.ahead <= 60 * second

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from shield.bus.bus import BEGINNING, MOST_ENTRIES, BusEntry, BusError, BusTick, Claim, Granted, order_of
+from shield.bus.bus import BEGINNING, MOST_ENTRIES, BusEntry, BusError, BusTick, Granted, LeaseClaim, order_of
 
 
 class MemoryEngine:
@@ -82,7 +82,7 @@ class MemoryBus:
             newest[stream] = entries[-1][0] if entries else BEGINNING
         return BusTick(epoch, newest, {name: text for name, (until, text) in engine.said.items() if until > now})
 
-    async def lease(self, claims: Sequence[Claim]) -> list[Granted]:
+    async def lease(self, claims: Sequence[LeaseClaim]) -> list[Granted]:
         engine, answers = self._there(), []
         now = engine.clock() * 1e6
         for claim in claims:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from shield.errors import Fault, OriginError
 from shield.rules.spreading import SpreadKind, SpreadOrder
-from shield.spread.exchange import Exchange
+from shield.spread.exchange import OrderExchange
 from shield.spread.journal import OrderJournal, OrderWish
 from shield.spread.line import BusLine
 from tests.doubles.bus import MemoryBus, MemoryEngine
@@ -61,7 +61,7 @@ class ClusterNode:
         """What a start makes anew."""
         path = self.cluster.directory / f"{self.own}.sqlite"
         self.journal = OrderJournal(path, self.own, clock=self.cluster.clock)
-        self.exchange = Exchange(self.journal, self, self.carry_out, now=self.cluster.clock)
+        self.exchange = OrderExchange(self.journal, self, self.carry_out, now=self.cluster.clock)
         self.line = BusLine(
             MemoryBus(self.cluster.engine), self.journal, self.carry_out, say=dict, now=self.cluster.clock
         )

@@ -1,4 +1,4 @@
-"""Orders given to one node hold at all of them: three nodes in one process, over real TCP, without a bus and with one."""
+"""Orders given to one node hold at all of them: three nodes in one process, over real TCP, with a bus and without."""
 
 from __future__ import annotations
 
