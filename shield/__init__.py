@@ -48,8 +48,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 parameters without effect
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
-                Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; nodes: its
-                connections to them, and which are down
+                Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
+                ones, of what others own; nodes: connections to them, and which are down
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -94,14 +94,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
-                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
-                (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
-                backlog: its writer's queue; admission; takedowns: their file; contents: what is stored under a key;
-                shares: RAM used by one key's variants. directory/: one cache directory, made of home, claim,
-                premises, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
-                condition, reclaim, rebuild, sweep, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
+                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;
+                packed: its entries as bytes; fifo: which of them stay (S3-FIFO); plain: responses from it; pending:
+                entries being written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume:
+                a directory that may fail and return; sweeping: clears it of purged entries; backlog: its writer's
+                queue; admission; takedowns: their file; contents: what is stored under a key; shares: RAM used by one
+                key's variants. directory/: one cache directory, made of home, claim, premises, index (LMDB) and its
+                change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
+                scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
+                ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
@@ -160,14 +161,14 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 (with the ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as
                 people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
                 rate_limit, warming, persistence, exact, amplification, locations, policy, reach, certificates,
-                rendezvous, ring (of nodes), peer_auth (proof that one is a node), sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the
-                audit log), log_level, tokens (of callers of the admin API); written: URLs, keys and prefixes as
-                people write them; purge_orders: orders to purge as they are written; purge_scope: what an order
-                covers, and what it costs to fetch that again; purge_access: who may send PURGE; purging: marks of
-                purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
-                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
-                traceparent (Trace Context)
+                rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that
+                one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
+                drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin
+                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
+                written; purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who
+                may send PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of
+                purges; alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests,
+                signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced
