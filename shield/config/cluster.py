@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
+from shield.bus.address import engine_address
 from shield.config.section import (
     File,
     Listen,
@@ -19,13 +20,14 @@ from shield.config.section import (
     Section,
     parse_address,
 )
-from shield.config.units import ExpectedError
+from shield.config.units import Duration, ExpectedError, duration
 
-SECRET = ("cluster", "secret")
-"""The key whose value is never shown. It may also be given as `secret_file`."""
+SECRETS = (("cluster", "secret"), ("cluster", "bus"))
+"""Keys whose values are never shown. They may also be given as `secret_file` and `bus_file`."""
 
 FILES = (
     ("cluster", "secret_file"),
+    ("cluster", "bus_file"),
     ("cluster", "tls", "certificate_file"),
     ("cluster", "tls", "key_file"),
     ("cluster", "tls", "ca_file"),
@@ -63,6 +65,14 @@ class ClusterNode(Section):
         description="The share of the keys that it owns, as compared with other nodes: its disk, or its RAM.",
     )
     region: Region | None = Field(default=None, description="Its region. If omitted: it is in none.")
+
+
+def _is_engine(value: SecretStr) -> SecretStr:
+    try:
+        engine_address(value.get_secret_value())
+    except ValueError as error:
+        raise ExpectedError(str(error)) from None
+    return value
 
 
 def _address_is_a_node(value: Any) -> Any:
@@ -115,6 +125,29 @@ class ClusterSettings(Section):
     secret_file: File | None = Field(default=None, description="File with the secret.")
     tls: ClusterTls | None = Field(
         default=None, description="Certificates of connections between nodes. If omitted: plain, with a secret."
+    )
+    bus: Annotated[Secret, AfterValidator(_is_engine)] | None = Field(
+        default=None,
+        description="Valkey or Redis, in which all nodes have something in common: redis://HOST:PORT/0, rediss:// "
+        "for TLS, redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST. If omitted: nodes tell each other "
+        "of purges, and each has rate limits of its own. No request needs it. Needs the extra `cluster`.",
+    )
+    bus_file: File | None = Field(default=None, description="File with that URL, which may have a password.")
+    bus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="shield",
+        description="What its keys begin with, where several clusters share an engine. The same on all nodes.",
+    )
+    purge_blind_max: Duration = duration(
+        "10m",
+        "After so long without the bus and most of the other nodes this one counts as blind: it may serve what was "
+        "purged at others. Longer than restarts and failovers of the network take.",
+        least="15s",
+    )
+    when_blind: Literal["serve", "not-ready"] = Field(
+        default="serve",
+        description="What it does then: serve and raise an alarm, or say on `/ready` that it isn't ready, so that "
+        "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
+        "once.",
     )
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:

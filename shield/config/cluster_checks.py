@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from shield.config.cluster import FILES
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
@@ -35,6 +36,8 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     if cluster.secret is None and cluster.tls is None:
         said = "there is none; expected secret or secret_file, or tls, so that nobody else can ask as a node"
         yield tree.problem((*_HERE, "secret"), said)
+    if cluster.bus is not None and find_spec("redis") is None:
+        yield tree.problem((*_HERE, "bus"), "it needs redis-py: pip install 'shield[cluster]'")
     yield from _addresses(settings, tree)
     for at, origin in enumerate(cluster.near):
         if origin not in settings.origins:
@@ -43,7 +46,7 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
             yield tree.problem((*_HERE, "near", at), f'got "{shortened(origin)}"; {said}')
     for path in FILES:
         file = tree.get(path)
-        if path[-1] != "secret_file" and isinstance(file, str) and not os.access(file, os.R_OK):
+        if path[-1] not in ("secret_file", "bus_file") and isinstance(file, str) and not os.access(file, os.R_OK):
             yield tree.problem(path, f'got "{shortened(file)}"; expected a file that can be read')
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from shield.app import build
 from shield.build.cluster import members_of
@@ -145,6 +146,8 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
     regions, near = changes.pop("regions", None), changes.pop("near", {})
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     with ExitStack() as stack:
+        # Nodes begin one after the other, and each would wait for those that don't answer yet.
+        stack.enter_context(patch("shield.spread.spreader.START_SECONDS", 0.0))
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         addresses = {
             f"fra-{place}": f"127.0.0.1:{listener.getsockname()[1]}" for place, listener in enumerate(listeners)
