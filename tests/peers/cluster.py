@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from shield.build.cluster import members_of
 from shield.config.settings import Settings
 from shield.peers.cluster import Cluster
 from shield.peers.node_front import NodeProxy
+from shield.peers.nodes import Nodes
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -56,10 +58,12 @@ class ClusterNode(Shield):
         """As if it had been killed, for other nodes."""
 
         def end() -> None:
-            self._node_server.close()
             for connection in list(self._state.connections):
                 connection.abort()
 
+        self.call(self._node_server.close)
+        self.call(end)
+        self.run(asyncio.sleep(0.05))  # for connections that were about to be accepted
         self.call(end)
 
     @property
