@@ -71,6 +71,7 @@ from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
 from shield.egress.budgets import BudgetWatch
+from shield.egress.foretelling import EgressForecaster
 from shield.egress.spikes import SpikeSources, SpikeWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
@@ -340,6 +341,7 @@ def build(
             origins=origins,
             drills=drills,
             owners=owners,
+            nodes=None if cluster is None else cluster.nodes,
             secrets=secrets,
             keys=keys,
             store=store,
@@ -363,7 +365,10 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
-    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    forecasts = EgressForecaster(
+        keeper.ledger, routes=lambda: in_force.regime.routes, prices=budgets.prices, clock=clock
+    )
+    inspection = None if renewal is None else Inspection(renewal, forecasts, clock=clock)
     if inspection is not None:
         reload.compare = inspection.compare
     audit = AuditLog(
@@ -373,7 +378,11 @@ def build(
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     orders = OriginOrders(
-        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+        figures.standing,
+        drains.drain,
+        drains.restore,
+        lambda name: origins.prober.examine(origins.get(name)),
+        lambda name: forecasts.takeovers(name, drains.able()),
     )
 
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)

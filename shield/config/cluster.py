@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
 from shield.bus.address import engine_address
-from shield.config.section import File, Listen, ListenAddress, NodeName, Region, Secret, Section
+from shield.config.section import (
+    File,
+    Listen,
+    ListenAddress,
+    NodeName,
+    Region,
+    Secret,
+    Section,
+    parse_address,
+)
 from shield.config.units import Duration, ExpectedError, duration
 
 SECRETS = (("cluster", "secret"), ("cluster", "bus"))
@@ -24,6 +34,17 @@ FILES = (
 """Keys that hold a path; in YAML, relative to the directory of that file."""
 
 _LEAST_CHARACTERS = 32
+_NAME_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["shield.shield.svc:7071"]}
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ExpectedError("expected an IP address, as 10.0.0.1") from None
+
+
+IpAddress = Annotated[str, AfterValidator(_address)]
 
 
 def _is_long(value: SecretStr) -> SecretStr:
@@ -76,10 +97,19 @@ class ClusterSettings(Section):
         description="All nodes by name, this one included, each with its address for the others, or with address, "
         "weight and region. The same on all nodes.",
     )
+    dns: Annotated[ListenAddress, BeforeValidator(parse_address), WithJsonSchema(_NAME_SCHEMA)] | None = Field(
+        default=None,
+        description="In place of nodes: a name whose addresses are those of all nodes, as of a headless service in "
+        "Kubernetes, and the port of their first workers. It is looked up each five seconds.",
+    )
+    address: IpAddress | None = Field(
+        default=None,
+        description="This node's own address among those of dns. If omitted: the one that this machine has.",
+    )
     listen: Listen | None = Field(
         default=None,
         description="Address on which this node's first worker listens for other nodes; worker n on the port n "
-        "above. If omitted: its own in nodes.",
+        "above. If omitted: its own in nodes; with dns, that port on all IPv4 addresses.",
     )
     secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
         default=None,
@@ -121,5 +151,9 @@ class ClusterSettings(Section):
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:
         """The address on which a worker of this node listens for other nodes; None if it isn't known."""
-        first = self.listen or (self.nodes[node].address if node in self.nodes else None)
+        first = self.listen
+        if first is None and self.dns is not None:
+            first = ListenAddress("0.0.0.0", self.dns.port)
+        elif first is None and node in self.nodes:
+            first = self.nodes[node].address
         return None if first is None else ListenAddress(first.host, first.port + worker)

@@ -19,10 +19,16 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     cluster = settings.cluster
     if cluster is None:
         return
-    if not cluster.nodes:
-        yield tree.problem(
-            (*_HERE, "nodes"), "there are none; expected all nodes of the cluster with their addresses"
-        )
+    if cluster.dns is not None:
+        if cluster.nodes:
+            yield tree.problem((*_HERE, "dns"), "nodes are given too; expected one of the two")
+        if not cluster.dns.port:
+            yield tree.problem(
+                (*_HERE, "dns"), f'got "{cluster.dns}"; expected the port of the nodes\' first workers'
+            )
+    elif not cluster.nodes:
+        said = "there are none; expected all nodes of the cluster with their addresses, or dns"
+        yield tree.problem((*_HERE, "nodes"), said)
     elif settings.node not in cluster.nodes:
         known = list(cluster.nodes)
         said = f"expected one of cluster.nodes: {' '.join(map(nameable, known))}{did_you_mean(settings.node, known)}"

@@ -73,6 +73,7 @@ class NodeProxy(PeerProxy):
                 denial = self.refuse(RequestError(403, "not-of-the-cluster"), request, now)
                 denial.close = True
                 return denial
+            self.cluster.nodes.heard_from(peer.name)
             if request.target[:1] == b"*":
                 return self._told(request, now)
             if request.method not in (b"GET", b"HEAD"):

@@ -28,7 +28,7 @@ class ClusterNode(Shield):
     def __init__(self, settings: Settings, for_nodes: socket.socket, clock: FakeClock) -> None:
         super().__init__(settings, clock=clock)
         assert settings.cluster is not None
-        self.members = members_of(settings.cluster)
+        self.members = members_of(settings)
         self._for_nodes = for_nodes
 
     async def _open(self) -> None:
