@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
-from shield.budget_figures import budget_families
+from shield.budget_figures import budget_families, spike_families
 from shield.client_figures import connection_families, request_families, words
 from shield.cluster_figures import ClusterFigures
 from shield.drill.drills import Drills
@@ -18,6 +18,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeWatch
 from shield.families import (
     alarm_families,
     drill_families,
@@ -109,6 +110,7 @@ class Figures:
     cluster: ClusterFigures | None = None  # None: the node is alone
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
+    spikes: SpikeWatch
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -241,6 +243,7 @@ class Figures:
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             *budget_families(self.budgets.standings(), self.budgets.costs),
+            *spike_families(self.spikes.spiking(), self.spikes.usual()),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),

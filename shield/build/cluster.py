@@ -17,6 +17,7 @@ from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.origin.terms import Timeouts
 from shield.peers.cluster import Cluster
+from shield.peers.copies import SHARE, HotCopies
 from shield.peers.node_front import NodeFront, NodeProxy
 from shield.peers.nodes import NodeMember, Nodes
 from shield.peers.owners import Owners
@@ -45,6 +46,7 @@ class ClusterParts:
 
     def tick(self) -> None:
         self.cluster.nodes.tick()
+        self.cluster.copies.tick()
 
     async def close(self) -> None:
         await self.proxy.close()
@@ -124,7 +126,9 @@ def timeouts_of(settings: Settings) -> Timeouts:
     return among_workers(settings)
 
 
-def cluster_of(settings: Settings, place: Seat, owners: Owners, clock: Callable[[], float]) -> Cluster | None:
+def cluster_of(
+    settings: Settings, place: Seat, owners: Owners, store: Store, clock: Callable[[], float]
+) -> Cluster | None:
     """The other nodes as a source of fills, for the worker in this seat; None if this node is alone. Raises
     ConfigError.
     """
@@ -142,4 +146,5 @@ def cluster_of(settings: Settings, place: Seat, owners: Owners, clock: Callable[
         tls=None if cluster.tls is None else _client_tls(cluster.tls),
         clock=clock,
     )
-    return Cluster(owners, nodes, timeouts=timeouts, clock=clock)
+    copies = HotCopies(store, capacity=settings.cache.memory.capacity // place.workers // SHARE)
+    return Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)

@@ -53,6 +53,9 @@ ENTRIES = b"*entries"
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 
+SUSPECTS = b"*suspects"
+"""The same, for its tallies of suspects."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 

@@ -7,7 +7,7 @@ fetch it. An entry that is being written is found here already, one that is bein
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shield.messages import Field
@@ -91,6 +91,8 @@ class Store:
         self._newest_removal = self._removals.node_sequence
         self._hidden = self._removals.hidden
         self._readings: dict[bytes, list[Then]] = {}
+        self.copies: Container[bytes] = frozenset()
+        """Texts of keys that another node stores: no disk gets them when they leave RAM."""
         self.slice_bytes = slice_bytes if disk is not None else 0
         self.largest = memory.max_entry if disk is None else max(memory.max_entry, slice_bytes + OVERHEAD)
         if disk is not None and admission is not None:
@@ -454,6 +456,8 @@ class Store:
     def _write_late(self, entry: Entry) -> None:
         """Evicted from RAM after more than one request: worth space on a disk if it has none."""
         disk, pending = self._disk, self._pending
+        if entry.key.text in self.copies:
+            return
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
             text, tags, origin = entry.key.text, entry.tags, entry.origin
