@@ -146,7 +146,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramp_table  the ramps of new origins, likewise
     budget_cells  the egress of origins in this hour, day and month, and what budgets do to it, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
-    heap        returns freed memory to the system
+    heap        returns freed memory to the system, and lets the garbage collector make no pauses
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds
