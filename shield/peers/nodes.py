@@ -51,7 +51,8 @@ LARGEST = 256 << 10
 _PIECE = 6 << 10
 _LIMITS = PoolLimits(connections=1024, watch=0.0)
 _QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a greeting
-_HELLO_SECONDS = 1.0  # in which it has to answer
+_HELLO_SECONDS = 1.5  # in which it has to answer: a node under a herd may be late
+_OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time to read the answer
 _NEWS_SECONDS = 30.0  # between two to one that isn't
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
 
@@ -289,7 +290,9 @@ class Nodes:
         try:
             said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
         except OriginError as error:
-            self._note_down(name, worker, error)
+            is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
+            if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
+                self._note_down(name, worker, error)
         else:
             self._note_up(name, worker)
             self._learn(other, said)
