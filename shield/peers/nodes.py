@@ -374,18 +374,20 @@ class Nodes:
 
     # orders
 
-    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes:
-        """The answer of a node to an order, which begins with a star. Raises OriginError if it gives none within
-        `seconds`, and ValueError for a body that is too large.
+    async def send(
+        self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0, worker: int | None = None
+    ) -> bytes:
+        """The answer of a node to an order, which begins with a star: of this worker, or of any. Raises OriginError
+        if it gives none within `seconds`, and ValueError for a body that is too large.
 
         Whoever listens can repeat it for half a minute, so that orders must bear that.
         """
         if len(body) > LARGEST:
             raise ValueError(f"{len(body)} bytes are too many for an order: {LARGEST} at most")
-        worker = self.worker(name)
-        if worker is None:
+        asked = self.worker(name) if worker is None else self._others[name].asked.get(worker)
+        if asked is None or asked.down_since is not None:
             raise OriginError(name, Fault.CONNECT, "it is down")
-        return await self._asked(worker, target, body, seconds, name=name)
+        return await self._asked(asked, target, body, seconds, name=name)
 
     async def _asked(
         self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""

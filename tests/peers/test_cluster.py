@@ -366,6 +366,27 @@ def test_regions_that_both_take_the_other_to_be_near_do_not_wait_for_each_other(
         assert origin.fetches(path) <= 2
 
 
+def test_a_node_that_stops_hands_its_hottest_entries_over(cluster: Three, origin: FaultyOrigin) -> None:
+    leaves, second, asker = cluster.nodes
+    hot, cold = (cluster.path(owner=0, second=1, number=number) for number in range(2))
+    others = cluster.path(owner=1)
+    for path in (hot, cold, others):
+        origin.serves(path, BODY, lifetime=60)
+    for path in (hot, others):
+        leaves.get(path)
+    asker.get(cold)  # its clients didn't ask this node for it
+    assert leaves.run(leaves.others.greet("fra-1"))
+
+    assert leaves.node.hand_over is not None
+    leaves.run(leaves.node.hand_over())
+    leaves.vanish()
+    answers = [asker.get(path) for path in (hot, cold)]
+
+    assert [answer.body == BODY[:] for answer in answers] == [True, True]
+    assert [origin.fetches(path) for path in (hot, cold, others)] == [1, 2, 1]
+    assert _is_own_hit(second.get(hot))
+
+
 def _on_disk(node: ClusterNode) -> int:
     """Records."""
     return sum(directory.statistics().entries for directory in node.node.store.directories())
