@@ -13,6 +13,7 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.auditing import AuditFile, AuditLog, auditing
+from shield.admin.budgets import budgeting
 from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
@@ -38,6 +39,7 @@ from shield.alarms.signs import OwnSigns, troubles_of_node
 from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
+from shield.build.cluster import cluster_of, cluster_parts
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -52,7 +54,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import keeper_of, usage_of
+from shield.build.usage import budget_terms, keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -65,6 +67,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
+from shield.egress.budgets import BudgetWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -128,11 +131,13 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    source = owners if len(place.peers) > 1 else origins
+    cluster = cluster_of(settings, place, owners, clock)
+    source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
     means.lag = origins.lag
     means.are_cut_off = origins.are_cut_off
+    means.are_paused, means.are_saving = origins.thrift.are_paused, origins.thrift.are_saving
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
     fills = FillTable(means)
@@ -193,6 +198,10 @@ def build(
         conducts=lambda: origins.conducts,
         clock=clock,
     )
+    budgets = BudgetWatch(
+        budget_terms(settings), cells=origins.thrift.cells, meters=origins.meters, ledger=keeper.ledger, clock=clock
+    )
+    origins.thrift.spend = budgets.look
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
@@ -210,6 +219,11 @@ def build(
         clock=clock,
     )
     warmer = Warmer(proxy, store, origins, clock=clock)
+    of_cluster = None
+    if cluster is not None:
+        of_cluster = cluster_parts(
+            settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
+        )
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -234,7 +248,9 @@ def build(
         continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         purge=purge,
         place=place,
+        cluster=None if of_cluster is None else of_cluster.figures(),
         tracing=tracing.statistics,
+        budgets=budgets,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
@@ -247,7 +263,7 @@ def build(
         AlarmSources(
             own=signs.read,
             others=lambda: owners.reports(SIGNS),
-            of_node=lambda: troubles_of_node(figures, drills, ramps),
+            of_node=lambda: troubles_of_node(figures, drills, ramps, budgets.standings()),
             conducts=lambda: origins.conducts,
         ),
         terms,
@@ -282,13 +298,14 @@ def build(
             secrets=secrets,
             keys=keys,
             store=store,
-            proxies=(proxy, peer_proxy),
+            proxies=(proxy, peer_proxy, *(() if of_cluster is None else (of_cluster.proxy,))),
             means=means,
             spot_checks=spot_checks,
             accounting=accounting,
             access=log,
             ids=ids,
             tops=tops,
+            budgets=budgets,
             signs=signs,
             alarms=alarms,
             tracing=tracing,
@@ -335,10 +352,12 @@ def build(
             "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
         ),
         CallbackService("the pools of workers", closing=owners.close),
+        *([] if of_cluster is None else [of_cluster]),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
+        CallbackService("budgets", closing=budgets.close),
         CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
@@ -359,6 +378,7 @@ def build(
         access=log,
         front=front,
         peers=peers,
+        for_nodes=None if of_cluster is None else of_cluster.front,
         asgi=asgi,
         admin=admin_api(
             [
@@ -372,6 +392,7 @@ def build(
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
+                budgeting(budgets.standings),
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
@@ -401,6 +422,7 @@ def build(
         store=store,
         fills=fills,
         owners=owners,
+        nodes=None if cluster is None else cluster.nodes,
         origins=origins,
         drills=drills,
         alarms=alarms,

@@ -10,7 +10,8 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
-from shield.cli.cost_commands import cost as _cost
+from shield.cli.cost_commands import advise as _advise
+from shield.cli.cost_commands import app as _cost
 from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
@@ -433,9 +434,10 @@ def demo(
 
 
 _app.add_typer(_alarms, rich_help_panel=_SEE)
-_app.command(name="cost", rich_help_panel=_SEE)(_cost)
+_app.add_typer(_cost, rich_help_panel=_SEE)
 _app.command(name="prices", rich_help_panel=_SEE)(_prices)
 _app.command(name="simulate", rich_help_panel=_SEE)(_simulate)
+_app.command(name="advise", rich_help_panel=_SEE)(_advise)
 _app.command(name="top", rich_help_panel=_SEE)(_top)
 _app.command(name="log", rich_help_panel=_SEE)(_log)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
-from shield.fill.doubt import fetch_with_care, note_change, settle_missing
+from shield.fill.doubt import settle_missing
+from shield.fill.fetching import begin_fetch
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -33,11 +34,11 @@ from shield.fill.settlement import (
     settle_ordinary,
     whole_entry,
 )
-from shield.fill.sorting import find_room, is_current, settle_any, variant_of
+from shield.fill.sorting import commit, find_room, is_current, settle_any, variant_of
 from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
 from shield.origin.plain import Fetching
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched, Keeping
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
 from shield.rules.freshness import Freshness
@@ -71,6 +72,8 @@ class Fill:
     disposition: Disposition | None = None
     origin: str | None = None
     by_peer: bool = False
+    by_node: bool = False  # of the cluster
+    keep: Keeping = Keeping.ALL
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
@@ -90,8 +93,7 @@ class Fill:
     _fetched: Fetched | None = None  # what the body comes from, at first
     _pacing: Pacing | None = None  # of that, once it may have to be held up
     _rest: Rest | None = None  # once that has broken off or is late
-    _fetching: Fetching | None = None  # until it has a result, if that takes no task
-    _task: asyncio.Task[None] | None = None  # else
+    _fetching: Fetching | None = None  # until it has a result
     _timer: asyncio.TimerHandle | None = None  # linger
 
     def __post_init__(self) -> None:
@@ -172,8 +174,6 @@ class Fill:
         """End the fetch; its readers get an error or an unclean end."""
         if self.phase in OVER:
             return
-        if self._task is not None:
-            self._task.cancel()
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
@@ -187,7 +187,7 @@ class Fill:
         """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
         known, key, attempts = self.entry or entry, self.question.resource.key.text, self.attempts
         fresh = self.freshness if known is None else known.freshness
-        stores = self._buffer.retained or self.committed
+        stores = self.committed or (self._buffer.retained and self.keep is not Keeping.NOWHERE)
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
             return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
@@ -201,43 +201,16 @@ class Fill:
     # opening
 
     def open(self) -> None:
-        """Start fetching, unless it is over. Readers are told nothing within this call."""
-        if self.phase in OVER:
-            return
-        if self.question.resource.route.early_hints:
-            self.question.want.inform = self._readers.inform
-        try:
-            self._fetch()
-        except Exception as error:
-            self._means.loop.call_soon(self.failed_by_bug, error)
-
-    def _fetch(self) -> None:
-        """Fetch what is wanted, without a task if possible."""
-        question, means = self.question, self._means
-        if means.changes.live[0] and note_change(question, means) is not None:
-            self._task = means.loop.create_task(self._fetch_by(partial(fetch_with_care, question, means)))
-            return
-        self._fetching = means.source.begin(question.resource.tried, question.want, self)
-        if self._fetching is None:
-            self._task = means.loop.create_task(self._fetch_by(means.source.fetch))
-
-    async def _fetch_by(self, fetch: Callable[[Sequence[str], Want], Awaitable[Fetched | Absent | Failed]]) -> None:
-        self._readers.latecomers.clear()  # about now; the source reports when it really is sent
-        try:
-            result = await fetch(self.question.resource.tried, self.question.want)
-        except Exception as error:
-            self.failed_by_bug(error)
-            return
-        finally:
-            self._task = None
-        self.fetched(result)
+        """Start fetching, or do so again, unless it is over. Readers are told nothing within this call."""
+        if self.phase not in OVER:
+            self._fetching = begin_fetch(self.question, self._means, self, self._readers)
 
     def fetched(self, result: Fetched | Absent | Failed) -> None:
         """Called by the source: the fetch has a result."""
         self._fetching = None
         try:
             if not self._take(result):
-                self._fetch()
+                self.open()
         except Exception as error:
             if isinstance(result, Fetched) and self.phase is Phase.OPENING:
                 result.response.close()  # not ours yet: nobody else closes it
@@ -264,7 +237,7 @@ class Fill:
         question = self.question
         settled = settle_any(question, fetched, self._means)
         if settled.sorts:
-            self._sort(settled, to_disk=not fetched.by_peer)
+            self._sort(settled, to_disk=fetched.keep is Keeping.ALL)
         if settled.step is Step.ASK_WHOLE:
             fetched.response.close()
             question.in_parts = question.in_parts and not settled.is_too_small
@@ -318,8 +291,8 @@ class Fill:
     def _note(self, settled: Settlement, fetched: Fetched) -> None:
         """Note the response, for outcomes and for the entry."""
         self.origin, self.status, self.detail = fetched.origin or None, fetched.response.head.status, fetched.detail
-        self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
-        self.attempts = fetched.attempts
+        self.by_peer, self.by_node, self.was_hit = fetched.by_peer, fetched.by_node, fetched.was_hit
+        self.keep, self.disposition, self.attempts = fetched.keep, settled.disposition, fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
         self.head, self.length, self.tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
@@ -372,7 +345,7 @@ class Fill:
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
         self.entry.origin, self.entry.tags, self.entry.stored_at = self.origin, self.tags or b"", means.clock()
-        sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
+        sliced = self._registry.sliced(self.resource, self.question.request, self.entry, fetched.keeps_slices)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
         if not isinstance(adopted, Run):
@@ -392,7 +365,7 @@ class Fill:
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None
-        to_disk = not self.by_peer
+        to_disk = self.keep is Keeping.ALL
         self._conclude(settled, entry, lambda: store.freshen(entry, stored, still=self._is_current, to_disk=to_disk))
 
     def _conclude(self, settled: Settlement, entry: Entry, store: Callable[[], bool]) -> None:
@@ -473,7 +446,7 @@ class Fill:
             entry, means, origin = self.entry, self._means, None if self._rest is not None else self.origin
             entry.origin, entry.tags, entry.stored_at = self.origin, self.tags or b"", means.clock()
             still = partial(self._is_current, origin)
-            self.committed = means.store.commit(entry, still=still, to_disk=not self.by_peer)
+            self.committed = commit(entry, self.question, means, self.keep, still)
         self._finish(Phase.COMPLETE)
 
     def progressed(self) -> None:

@@ -7,7 +7,6 @@ a fault.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
@@ -33,7 +33,7 @@ from shield.origin.refusal import Mend, Refusal, read_refusal
 from shield.origin.request_heads import RequestHeads
 from shield.origin.response import Asker, Response
 from shield.origin.rotation import Rotation
-from shield.origin.signer import Credentials, Signer
+from shield.origin.signer import Credentials, Signer, follow_clock
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.traced import noted, with_context
@@ -41,6 +41,7 @@ from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, 
 from shield.records import Came, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
+from shield.rules.budgets import BudgetAct, retry_after
 from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
@@ -53,12 +54,6 @@ from shield.rules.ranges import Span
 from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
-
-log = logging.getLogger("shield.origin")
-
-SKEW_NOTICED = 60.0
-"""Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
-
 
 _SAMPLE_SECONDS = 10.0  # for which an object serves to probe the origin with
 
@@ -129,6 +124,10 @@ class Origin:
         self.most = most
         """Requests of the node that it may have at once."""
         self.gate = Gate(name, asyncio.get_running_loop())
+        self.budget = unbudgeted()
+        """What budgets of egress do to it; the cell of an origin that is in use is given by `Origins`."""
+        self.watch: Callable[[Want, int], None] | None = None
+        """Called with each fetch that it has answered with an object, and the bytes of the response."""
         self._sampled_until = 0.0
         self._now = now = asyncio.get_running_loop().time
         self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
@@ -167,6 +166,8 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        if self.budget.acts[0]:
+            self._ask_budget(want, clock())
         if (version := want.version) is not None:
             if extra is not None:
                 want = replace(want, purpose=reason_of(None, extra))
@@ -183,23 +184,15 @@ class Origin:
             raise
         return self._given(want, response, request_time, clock, note)
 
-    def may_begin(self, want: Want) -> bool:
-        """Whether `begin` may do: it needn't wait, and nothing goes with it but one request."""
-        gate, pool = self.gate, self.pool
-        return (
-            gate.used < gate.room
-            and pool.has_idle
-            and pool.flow is None
-            and self.drill is None
-            and want.version is None
-            and want.trace is None
-            and not want.fresh
-        )
-
     def begin(self, want: Want, *, deadline: float, asker: Asker) -> Attempt | None:
-        """The first attempt of a fetch without a task, if it `may_begin`, of which `asker` is told later. None, and
-        nothing has been done: it takes `fetch`.
+        """The first attempt of a fetch without a task, of which `asker` is told later. None, and nothing has been
+        done: it takes `fetch`, since it would have to wait, or more goes with it than one request.
         """
+        gate, pool = self.gate, self.pool
+        if gate.used >= gate.room or not pool.has_idle or pool.flow is not None or self.budget.acts[0]:
+            return None
+        if self.drill is not None or want.version is not None or want.trace is not None or want.fresh:
+            return None
         request_time = self.clock()
         try:
             head = self._heads.of(want, request_time)
@@ -209,7 +202,7 @@ class Origin:
         inform = None if self.provider.signed else want.inform
         asked = Asked(head, want.method, deadline, inform, note.sent, False, note.meter)
         note.signed_with = self.signer.signed_with
-        sent = self.pool.ask(asked, asker)
+        sent = pool.ask(asked, asker)
         if sent is None:
             note.withdraw()
             return None
@@ -250,9 +243,18 @@ class Origin:
         if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
+        if self.watch is not None:
+            self.watch(want, response.head.length or 0)
         if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
             guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
+
+    def _ask_budget(self, want: Want, now: float) -> None:
+        """Raises OriginError if a budget refuses this fetch."""
+        budget = self.budget
+        if budget.does(BudgetAct.REFUSE) and not want.is_probe:
+            said, again = "the budget of its egress is spent", retry_after(budget.until, now)
+            raise OriginError(self.name, Fault.OVER_BUDGET, said, retry_after=again)
 
     def _end(self, note: Note, error: BaseException, key: bytes, deadline: float) -> None:
         """An attempt failed, or was given up."""
@@ -287,6 +289,8 @@ class Origin:
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 guard(response, self, want)
+                if self.watch is not None:
+                    self.watch(want, response.head.length or 0)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)
@@ -366,7 +370,7 @@ class Origin:
         if refusal.is_of_time and refusal.kept:
             return Mend.CONNECTION
         answer = s3_errors.classify(refusal.status, refusal.code, provider=self.provider)
-        if self.provider.signed and answer is Answer.AUTH and self._follow_clock(refusal, now):
+        if self.provider.signed and answer is Answer.AUTH and follow_clock(self.signer, refusal.date, now):
             return Mend.CLOCK
         return None
 
@@ -385,15 +389,6 @@ class Origin:
     def _answer(self, refusal: Refusal) -> Answer:
         status, code, absent = refusal.status, refusal.code, self._denied_is_absent
         return s3_errors.classify(status, code, provider=self.provider, denied_is_absent=absent)
-
-    def _follow_clock(self, refusal: Refusal, now: float) -> bool:
-        """Correct the signer's clock by the origin's, if it is wrong. It may be why credentials were rejected."""
-        shown = refusal.date
-        if shown is None or abs(shown - (now + self.signer.skew)) < SKEW_NOTICED:
-            return False
-        log.warning("origin %s: its clock differs from ours by %+.0f s; signing by its clock", self.name, shown - now)
-        self.signer.correct_clock(shown, now)
-        return True
 
     def _conclude(self, want: Want, refusal: Refusal, now: float) -> Absent:
         """Return the object's absence, or raise the OriginError that the refusal amounts to."""

@@ -29,7 +29,7 @@ class Taker(Protocol):
 class Fetching(Protocol):
     """A fetch under way."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Leave nothing behind, and tell the taker nothing any more. Only before it was told."""
 
 

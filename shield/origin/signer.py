@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from shield.errors import Fault, OriginError
 from shield.messages import Field
 from shield.rules import sigv4
 from shield.rules.providers import Location, Provider
+
+log = logging.getLogger("shield.origin")
+
+SKEW_NOTICED = 60.0
+"""Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
 
 OURS = frozenset({b"accept-encoding", b"user-agent"})
 """Names of fields that each request has. Of further ones, another server than a storage gets the client's."""
@@ -202,3 +208,14 @@ class Signer:
         value = sigv4.authorization(credentials.access_key_id.encode(), scope, names, b"")
         self._before_signature = b"%b%bauthorization: %b" % (self._plain, own, value)
         self._second = second
+
+
+def follow_clock(signer: Signer, shown: float | None, now: float) -> bool:
+    """Correct a signer's clock by the origin's, which showed `shown`, if it is wrong. It may be why credentials were
+    rejected.
+    """
+    if shown is None or abs(shown - (now + signer.skew)) < SKEW_NOTICED:
+        return False
+    log.warning("origin %s: its clock differs from ours by %+.0f s; signing by its clock", signer.owner, shown - now)
+    signer.correct_clock(shown, now)
+    return True

@@ -23,6 +23,8 @@ from shield.rules.warming import MARK
 FIELD = b"shield-peer"
 WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
+LAST_HOP = (b"shield-last-hop", b"1")
+"""A line of requests for which no other node may be asked."""
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
@@ -83,13 +85,18 @@ def request_head(method: bytes, target: bytes, fields: Sequence[Field], *, host:
 
 def strip_outcome(response: Response, node: bytes) -> bytes:
     """Remove the owner's additions from a response's head, and return the stated outcome; b"" when there is none.
+    `node` begins its member of Cache-Status, which is removed, too; b"": it stays, since it tells of another hop.
 
     Age stays, since freshness follows from it, and so does Via, which correctly names the node.
     """
     head = response.head
     fields = list(head.fields)
     said = head.all(FIELD)[-1:]
-    status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
+    status = (
+        None
+        if not node
+        else max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
+    )
     if status is not None and said and fields[status][1].startswith(node):
         del fields[status]  # the last member is the owner's
     kept = [line for line in fields if line[0] != FIELD]

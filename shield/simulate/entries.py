@@ -21,6 +21,11 @@ class SimulatedKey:
         self.is_guessed = False
         self._doubtful = -1
 
+    @property
+    def named(self) -> bytes:
+        """The text behind the space: the object's path, and its query if it has one."""
+        return self.text.partition(b":")[2]
+
     def observe(self, size: int) -> None:
         """A whole response had this size. A new one counts once it is seen twice: the first may have broken off."""
         if size == self.size:

@@ -37,7 +37,8 @@ _GET = Request(b"GET", b"/", [], {})
 class SimulationTerms:
     """What a node is like. `memory` and `max_entry` (of one worker; None: an eighth) are bytes; `remembered` are the
     keys that admission to disks knows, None: all that is fetched is admitted. `stated`: seconds of the max-age that
-    origins send; None: they send none.
+    origins send; None: they send none. `sizes` are those of objects that logs may not tell, by the text of their keys
+    behind the space.
     """
 
     routes: Routes
@@ -50,6 +51,7 @@ class SimulationTerms:
     prices: Mapping[str, Price | None] = field(default_factory=dict)
     stated: float | None = None
     head_bytes: int = HEAD_BYTES
+    sizes: Mapping[bytes, int] = field(default_factory=dict)
 
 
 class FetchAccount(NamedTuple):
@@ -121,8 +123,8 @@ class SimulatedNode:
     # keys
 
     def keys_of(self, traffic: LoggedTraffic) -> list[SimulatedKey | None]:
-        """The key of each target, with the first size of its object that the log tells, or the median of all that it
-        tells; None for a target that is refused.
+        """The key of each target, with the first size of its object that the log tells, or else the one in `sizes`,
+        or the median of all that are known; None for a target that is refused.
         """
         resolve, made = self._terms.routes.resolve, dict[bytes, SimulatedKey]()
         sizes, found = traffic.first_sizes(), list[SimulatedKey | None]()
@@ -142,6 +144,11 @@ class SimulatedNode:
             if key.size < 0:
                 key.size = sizes.get(number, -1)
             found.append(key)
+        listed = self._terms.sizes
+        if listed:
+            for key in made.values():
+                if key.size < 0:
+                    key.size = listed.get(key.named, -1)
         known = [key.size for key in made.values() if key.size >= 0]
         usual = median_low(known) if known else 0
         for key in made.values():
@@ -338,3 +345,12 @@ def received(counts: SimulatedCounts, of: Iterable[FetchReason] = tuple(FetchRea
     """Bytes from origins for these reasons."""
     names = {reason.value for reason in of}
     return sum(each.received for account, each in counts.fetches.items() if account.reason in names)
+
+
+def unsized(terms: SimulationTerms, samples: Sequence[LoggedTraffic]) -> set[bytes]:
+    """Objects whose size no line of these tells, as `SimulationTerms.sizes` names them."""
+    found: set[bytes] = set()
+    for sample in samples:
+        keys = SimulatedNode(terms).keys_of(sample)
+        found.update([key.named for key in keys if key is not None and key.is_guessed])
+    return found
