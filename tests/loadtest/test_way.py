@@ -32,9 +32,9 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     assert any(file.startswith("origin/") for file in miss.files)
     assert "origin/dial.py" in first.files and "origin/dial.py" not in miss.files
     # These may only get smaller. Some 60 lines note the result of the fetch, for the health of origins, and 34 its
-    # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it;
-    # three look whether it is traced, and three are where a cap on the origin's bytes would hold it up.
-    assert len(miss.files) <= 31 and miss.lines <= 1016
+    # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it; some
+    # 50 keep and hand over what a task would have in its local variables.
+    assert len(miss.files) <= 36 and miss.lines <= 1036
 
 
 def test_what_is_inside_a_function_is_its_own_and_only_code_counts(
