@@ -29,6 +29,7 @@ from shield.admin.purge import purge_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
+from shield.admin.suspects import suspecting
 from shield.admin.takedown import takedown
 from shield.admin.top import top_route
 from shield.admin.upgrade import Upgrade, upgrading
@@ -51,6 +52,8 @@ from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
+from shield.build.sights import sights_of, spike_terms
+from shield.build.spreading import spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
@@ -68,6 +71,8 @@ from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
 from shield.egress.budgets import BudgetWatch
+from shield.egress.foretelling import EgressForecaster
+from shield.egress.spikes import SpikeSources, SpikeWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -83,10 +88,11 @@ from shield.observe.levels import LogLevels
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
+from shield.observe.suspects import SuspectLists
 from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -96,6 +102,8 @@ from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.spread.everywhere import Everywhere
+from shield.spread_figures import SpreadFigures
 from shield.store.contents import Contents
 from shield.store.directory.files import Files
 from shield.tracing.service import Tracing
@@ -131,7 +139,7 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    cluster = cluster_of(settings, place, owners, clock)
+    cluster = cluster_of(settings, place, owners, store, clock)
     source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
@@ -171,6 +179,10 @@ def build(
     contents = Contents(store, place.worker, clock=clock)
     tops = TopLists(accounting, clock=clock)
     tops.use(prices_of(settings))
+    suspects = SuspectLists(accounting, clock=clock)
+    suspects.use(prices_of(settings))
+    tops.also = suspects.sampled
+    origins.thrift.watch(suspects.asked)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -185,7 +197,9 @@ def build(
             TOP: tops.answer,
             LOG: live.answer,
             ENTRIES: contents.answer,
+            SUSPECTS: suspects.answer,
             USAGE: lambda query: usage().encoded(),
+            SPREAD: lambda query: b"{}" if spreader is None else spreader.ring(),
         },
         clock=clock,
     )
@@ -202,13 +216,33 @@ def build(
         budget_terms(settings), cells=origins.thrift.cells, meters=origins.meters, ledger=keeper.ledger, clock=clock
     )
     origins.thrift.spend = budgets.look
+    sights = sights_of(suspects, tops, owners, purged=lambda: place.shared.purges[0], clock=clock)
+    spikes = SpikeWatch(
+        spike_terms(settings),
+        SpikeSources(budgets.totals, budgets.prices, sights, lambda: origins.conducts),
+        ledger=keeper.ledger,
+        clock=clock,
+    )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
     purge.carry_out = purge_orders.carry_out_again
     distrust = Distrust(purge_orders, clock=clock)
     origins.conductor.doubted = distrust.doubt
-    purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
+    announcer = Announcer(in_force, purge, store, fills)
+    spreader = spreader_of(
+        settings,
+        place,
+        cluster,
+        owners,
+        conducts=lambda: origins.conducts,
+        orders=purge_orders,
+        purge=purge,
+        announcer=announcer,
+        clock=clock,
+    )
+    everywhere = Everywhere(purge_orders, purge, announcer, spreader)
+    purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
@@ -224,6 +258,8 @@ def build(
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
+        if spreader is not None:
+            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -249,12 +285,21 @@ def build(
         purge=purge,
         place=place,
         cluster=None if of_cluster is None else of_cluster.figures(),
+        spread=None if spreader is None else SpreadFigures(spreader, lambda: origins.conducts),
         tracing=tracing.statistics,
         budgets=budgets,
+        spikes=spikes,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
-        figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, storage.log.troubles)
+        figures=figures,
+        limits=terms.limits,
+        troubles=(
+            secrets.troubles,
+            keys.troubles,
+            storage.log.troubles,
+            *(() if spreader is None else (spreader.troubles,)),
+        ),
     )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
@@ -263,7 +308,7 @@ def build(
         AlarmSources(
             own=signs.read,
             others=lambda: owners.reports(SIGNS),
-            of_node=lambda: troubles_of_node(figures, drills, ramps, budgets.standings()),
+            of_node=lambda: troubles_of_node(figures, drills, ramps),
             conducts=lambda: origins.conducts,
         ),
         terms,
@@ -295,6 +340,7 @@ def build(
             origins=origins,
             drills=drills,
             owners=owners,
+            nodes=None if cluster is None else cluster.nodes,
             secrets=secrets,
             keys=keys,
             store=store,
@@ -306,6 +352,8 @@ def build(
             ids=ids,
             tops=tops,
             budgets=budgets,
+            spikes=spikes,
+            suspects=suspects,
             signs=signs,
             alarms=alarms,
             tracing=tracing,
@@ -316,7 +364,10 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
-    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    forecasts = EgressForecaster(
+        keeper.ledger, routes=lambda: in_force.regime.routes, prices=budgets.prices, clock=clock
+    )
+    inspection = None if renewal is None else Inspection(renewal, forecasts, clock=clock)
     if inspection is not None:
         reload.compare = inspection.compare
     audit = AuditLog(
@@ -326,7 +377,11 @@ def build(
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     orders = OriginOrders(
-        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+        figures.standing,
+        drains.drain,
+        drains.restore,
+        lambda name: origins.prober.examine(origins.get(name)),
+        lambda name: forecasts.takeovers(name, drains.able()),
     )
 
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
@@ -353,11 +408,14 @@ def build(
         ),
         CallbackService("the pools of workers", closing=owners.close),
         *([] if of_cluster is None else [of_cluster]),
+        *([] if spreader is None else [spreader]),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
         CallbackService("budgets", closing=budgets.close),
+        CallbackService("suspects", ticking=suspects.tick),
+        CallbackService("spikes", ticking=spikes.tick, closing=spikes.close),
         CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
@@ -384,19 +442,20 @@ def build(
             [
                 *health_routes(figures.readiness, checkup.fresh),
                 *figure_routes(figures.report_of_all),
-                removal(purge.targets, purge.prefix),
-                takedown(purge.take_down, purge.lift),
-                announcing(Announcer(in_force, purge, store, fills).announce),
+                removal(everywhere.remove, everywhere.remove_prefix),
+                takedown(everywhere.take_down, everywhere.lift),
+                announcing(everywhere.announce),
                 reloading(reload),
                 upgrading(upgrade.ask),
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
                 budgeting(budgets.standings),
+                suspecting(sights),
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
-                *purge_routes(purge_orders, forecaster.forecast),
+                *purge_routes(everywhere, forecaster.forecast),
                 auditing(audit),
                 *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
@@ -419,6 +478,7 @@ def build(
         guard=guard,
         purge=purge,
         purge_orders=purge_orders,
+        spreader=spreader,
         store=store,
         fills=fills,
         owners=owners,

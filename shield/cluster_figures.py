@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from shield.client_figures import words
 from shield.observe.counters import Counters
@@ -44,13 +44,16 @@ class ClusterFigures:
                 "without": found.without,
                 "hits": found.hits,
                 "refused": found.refused,
+                "inherited": self.cluster.heritage.found,
             },
+            "copies": asdict(self.cluster.copies.statistics()),
             "requests": words(self.counters),
             "denied": dict(self.proxy.denied),
         }
 
     def families(self) -> list[Family]:
         nodes, found = self.cluster.nodes.statistics(), self.cluster.statistics()
+        copies = self.cluster.copies.statistics()
         answers = {"owner": found.owner, "second": found.second, "none": found.without}
         return [
             labelled(
@@ -59,6 +62,18 @@ class ClusterFigures:
                 "order, or none, so that this one asked the origins",
                 "answer",
                 answers,
+            ),
+            number(
+                "peer_node_inherited",
+                "Fetches for which the node that stood in for this one had the object, after a start",
+                self.cluster.heritage.found,
+            ),
+            number("peer_copies", "Hot copies of other nodes' entries that were made", copies.made),
+            number("peer_copies_bytes", "Bytes of hot copies in RAM, at most", copies.bytes, gauge=True),
+            number(
+                "peer_copies_refused",
+                "Hot copies that weren't made, since the other node might not know of a purge",
+                copies.refused,
             ),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(

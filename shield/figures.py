@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
-from shield.budget_figures import budget_families
+from shield.budget_figures import budget_families, spike_families
 from shield.client_figures import connection_families, request_families, words
 from shield.cluster_figures import ClusterFigures
 from shield.drill.drills import Drills
@@ -18,6 +18,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeWatch
 from shield.families import (
     alarm_families,
     drill_families,
@@ -48,6 +49,7 @@ from shield.purge import Purge
 from shield.purge_figures import purge_families
 from shield.purge_orders import PurgeOrders, PurgeOrderStatistics
 from shield.shared import Seat, Standing
+from shield.spread_figures import SpreadFigures
 from shield.store.tiers import Store
 from shield.store_figures import disk_families, memory_families
 from shield.tracing.tracer import TracingStatistics
@@ -107,8 +109,10 @@ class Figures:
     purge: Purge
     place: Seat
     cluster: ClusterFigures | None = None  # None: the node is alone
+    spread: SpreadFigures | None = None  # likewise
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
+    spikes: SpikeWatch
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -116,6 +120,8 @@ class Figures:
         A worker that hangs doesn't make the node unready: others do its work until it is replaced.
         """
         troubles, hanging = [] if self.vitals.ready else ["it is about to stop"], []
+        if self.spread is not None and (why := self.spread.unready):
+            troubles.append(why)
         shared, now = self.place.shared, asyncio.get_running_loop().time()
         for worker in range(self.place.workers) if self.place.workers > 1 else ():
             standing = Standing(shared.standing[worker])
@@ -170,6 +176,7 @@ class Figures:
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
             **({} if self.cluster is None else {"cluster": self.cluster.state()}),
+            **({} if self.spread is None else {"orders": self.spread.state()}),
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
@@ -227,6 +234,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *([] if self.cluster is None else self.cluster.families()),
+            *([] if self.spread is None else self.spread.families()),
             *drill_families(self.drills.statistics()),
             tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),
@@ -241,6 +249,7 @@ class Figures:
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             *budget_families(self.budgets.standings(), self.budgets.costs),
+            *spike_families(self.spikes.spiking(), self.spikes.usual()),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),

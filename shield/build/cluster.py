@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shield.build.origins import among_workers
 from shield.cluster_figures import ClusterFigures
-from shield.config.cluster import ClusterSettings, ClusterTls
+from shield.config.cluster import ClusterTls
 from shield.config.settings import Settings
 from shield.edge.tls import ServerContext, server_context
 from shield.errors import ConfigError
@@ -17,6 +17,8 @@ from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
 from shield.origin.terms import Timeouts
 from shield.peers.cluster import Cluster
+from shield.peers.copies import SHARE, HotCopies
+from shield.peers.members import DnsMembers
 from shield.peers.node_front import NodeFront, NodeProxy
 from shield.peers.nodes import NodeMember, Nodes
 from shield.peers.owners import Owners
@@ -35,18 +37,25 @@ class ClusterParts:
     front: NodeFront
     proxy: NodeProxy
     counters: Counters
+    members: DnsMembers | None = None  # None: the settings name them
     name: str = "the cluster"
 
     def figures(self) -> ClusterFigures:
         return ClusterFigures(self.cluster, self.proxy, self.counters)
 
     async def open(self) -> None:
-        """Nothing waits for other nodes."""
+        if self.members is not None:
+            await self.members.open()
 
     def tick(self) -> None:
+        if self.members is not None:
+            self.members.tick()
         self.cluster.nodes.tick()
+        self.cluster.copies.tick()
 
     async def close(self) -> None:
+        if self.members is not None:
+            await self.members.close()
         await self.proxy.close()
         await self.cluster.nodes.close()
 
@@ -79,7 +88,10 @@ def cluster_parts(
     proxy.join(cluster, workers=place.workers, is_tls=has_tls)
     front = NodeFront(proxy, in_force.regime.limits, clock=clock)
     in_force.followed_by(front.follow)
-    return ClusterParts(cluster, front, proxy, counters)
+    members, dns = None, None if settings.cluster is None else settings.cluster.dns
+    if settings.cluster is not None and dns is not None:
+        members = DnsMembers(cluster.nodes, dns.host, dns.port, settings.cluster.address)
+    return ClusterParts(cluster, front, proxy, counters, members)
 
 
 def nodes_tls(settings: Settings) -> ServerContext | None:
@@ -111,8 +123,11 @@ def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
     return context
 
 
-def members_of(cluster: ClusterSettings) -> dict[str, NodeMember]:
-    """The nodes that the settings name."""
+def members_of(settings: Settings) -> dict[str, NodeMember]:
+    """The nodes that the settings name; this one alone if DNS does."""
+    cluster = settings.cluster
+    if cluster is None or cluster.dns is not None:
+        return {settings.node: NodeMember(settings.node, "", 0)}
     return {
         name: NodeMember(name, node.address.host, node.address.port, node.weight, node.region or "")
         for name, node in cluster.nodes.items()
@@ -124,7 +139,9 @@ def timeouts_of(settings: Settings) -> Timeouts:
     return among_workers(settings)
 
 
-def cluster_of(settings: Settings, place: Seat, owners: Owners, clock: Callable[[], float]) -> Cluster | None:
+def cluster_of(
+    settings: Settings, place: Seat, owners: Owners, store: Store, clock: Callable[[], float]
+) -> Cluster | None:
     """The other nodes as a source of fills, for the worker in this seat; None if this node is alone. Raises
     ConfigError.
     """
@@ -135,11 +152,12 @@ def cluster_of(settings: Settings, place: Seat, owners: Owners, clock: Callable[
     secret = cluster.secret
     nodes = Nodes(
         settings.node,
-        members_of(cluster),
+        members_of(settings),
         workers=place.workers,
         timeouts=timeouts,
         secret=None if secret is None else secret.get_secret_value().encode(),
         tls=None if cluster.tls is None else _client_tls(cluster.tls),
         clock=clock,
     )
-    return Cluster(owners, nodes, timeouts=timeouts, clock=clock)
+    copies = HotCopies(store, capacity=settings.cache.memory.capacity // place.workers // SHARE)
+    return Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)

@@ -17,6 +17,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.alarms.signs import OwnSigns
 from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
+from shield.build.cluster import members_of
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -35,6 +36,7 @@ from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
+from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
 from shield.build.usage import budget_terms
@@ -42,6 +44,7 @@ from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeWatch
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -49,11 +52,13 @@ from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.levels import LogLevels
 from shield.observe.request_ids import RequestIds
+from shield.observe.suspects import SuspectLists
 from shield.observe.top import TopLists
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
 from shield.origin.signer import Credentials
+from shield.peers.nodes import Nodes
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
@@ -74,6 +79,7 @@ class Parts:
     origins: Origins
     drills: Drills
     owners: Owners
+    nodes: Nodes | None  # of the cluster
     secrets: SecretFiles
     keys: ObtainedKeys
     store: Store
@@ -85,6 +91,8 @@ class Parts:
     ids: RequestIds
     tops: TopLists
     budgets: BudgetWatch
+    spikes: SpikeWatch
+    suspects: SuspectLists
     signs: OwnSigns
     alarms: AlarmWatch
     tracing: Tracing
@@ -156,12 +164,16 @@ class PreparedEdition:
         parts.drills.terms = drawn.drills
         parts.origins.prober.plan = drawn.probes
         parts.owners.use(among_workers(settings))
+        if parts.nodes is not None and settings.cluster is not None and settings.cluster.dns is None:
+            parts.nodes.use(members_of(settings))
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
         parts.budgets.use(budget_terms(settings))
+        parts.spikes.use(spike_terms(settings))
+        parts.suspects.use(prices_of(settings))
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)

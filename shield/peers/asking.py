@@ -35,8 +35,10 @@ async def ask(
     *,
     deadline: float,
     clock: Callable[[], float],
+    told: dict[bytes, bytes] | None = None,
 ) -> Fetched | Absent | Failed:
-    """Its response to a client's request for this key, sent with these further fields. `deadline` is loop time.
+    """Its response to a client's request for this key, sent with these further fields. `deadline` is loop time. What
+    it tells of the entry besides (`words.HOT`, `words.PURGED`) is put into `told`.
 
     Raises OriginError when the response is of no use.
     """
@@ -54,6 +56,8 @@ async def ask(
         head = words.request_head(want.method, request.target, fields, host=words.named(key))
         sent = other.pool.fetch(Asked(head, want.method, deadline, want.inform, want.sent))
         response = await (sent if trace is None else noted(attempt, sent, clock))
+        if told is not None:
+            told.update([line for line in response.head.fields if line[0] in words.TOLD])
         said = words.strip_outcome(response, other.own)
         if want.tentative and response.head.status == 416:
             response.close()

@@ -16,8 +16,9 @@ is kept as a *hot copy* in RAM (`rules.heat`), with its age.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +28,12 @@ from shield.messages import Request
 from shield.origin.plain import Fetching, Taker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
+from shield.peers import words
 from shield.peers.asking import Respondent, ask
+from shield.peers.copies import HotCopies
 from shield.peers.nodes import Nodes, NodeWorker
 from shield.peers.owners import Owners
+from shield.rules.heritage import Heritage
 from shield.rules.key import CacheKey
 
 log = logging.getLogger("shield.peers")
@@ -41,6 +45,8 @@ FILLED = "peer"
 """And of one that it has fetched."""
 
 Answered = Fetched | Absent | Failed
+
+_STORED_SECONDS = 1.0  # to look into a store
 
 # The owner's statement on the object, or the end of this worker: others wouldn't change it.
 _FINAL = frozenset({Fault.VALIDATOR, Fault.CANCELLED})
@@ -66,15 +72,19 @@ class Cluster:
     `owners` are the workers of this node. `timeouts` are those towards other nodes.
     """
 
-    def __init__(self, owners: Owners, nodes: Nodes, *, timeouts: Timeouts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, owners: Owners, nodes: Nodes, copies: HotCopies, *, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
         self._owners = owners
         self.nodes = nodes
+        self.copies = copies
         self._timeouts = timeouts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
         self._asking: dict[bytes, int] = {}  # texts of keys for which a node is being asked now
         self._complaints = Complaints(log)
         self._figures = ClusterStatistics()
+        self.heritage = Heritage(self._now())
 
     def asks_for(self, key: CacheKey) -> bool:
         """Whether another node is being asked for the key at the moment."""
@@ -87,20 +97,61 @@ class Cluster:
     def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Answered]:
         """As `Origins.fetch`, through the node that owns the key. Leaves nothing when cancelled."""
         key, request = want.key, want.request
-        if key is None or request is None or want.alone or request.is_last_hop:
+        if key is None or request is None or want.alone:
             return self._owners.fetch(names, want)
         order = self.nodes.ring.order(key.digest)
         if order[0] == self.nodes.own:
+            if self._may_inherit(order, key, want):
+                return self._inherit(order[1], key, request, names, want)
+            return self._owners.fetch(names, want)
+        if request.is_last_hop:
             return self._owners.fetch(names, want)
         return self._fetch_from(order[:2], key, request, names, want)
 
     def begin(self, names: Sequence[str], want: Want, taker: Taker) -> Fetching | None:
         """As `Origins.begin`, of a key that this node owns; None for others."""
         key, request = want.key, want.request
-        if key is None or request is None or want.alone or request.is_last_hop:
+        if key is None or request is None or want.alone:
             return self._owners.begin(names, want, taker)
-        is_own = self.nodes.ring.order(key.digest)[0] == self.nodes.own
-        return self._owners.begin(names, want, taker) if is_own else None
+        order = self.nodes.ring.order(key.digest)
+        takes_another = not request.is_last_hop
+        if order[0] == self.nodes.own:
+            takes_another = self._may_inherit(order, key, want)
+        return None if takes_another else self._owners.begin(names, want, taker)
+
+    def _may_inherit(self, order: Sequence[str], key: CacheKey, want: Want) -> bool:
+        """Whether the second of a key's order may have an entry that this node, its owner, lacks."""
+        return self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key)
+
+    async def _inherit(
+        self, name: str, key: CacheKey, request: Request, names: Sequence[str], want: Want
+    ) -> Answered:
+        """The entry that the second of the key's order has stored, else what origins have.
+
+        That is no second hop: the other node looks into its store, and waits for nobody.
+        """
+        worker, found = self.nodes.worker(name, key.digest), None
+        if worker is not None and want.method == b"GET":
+            with contextlib.suppress(OriginError):
+                found = await self.nodes.waiting(name, worker, self._ask_for_stored(name, worker, key, request, want))
+            self.heritage.note(was_there=found is not None, now=self._now())
+        return await self._owners.fetch(names, want) if found is None else found
+
+    async def _ask_for_stored(
+        self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
+    ) -> Fetched | None:
+        told: dict[bytes, bytes] = {}
+        further = (self.nodes.proof(want.method, request.target), words.STORED_ONLY)
+        deadline = self._now() + _STORED_SECONDS
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if not isinstance(found, Fetched):
+            return None
+        if not found.was_hit or not self.copies.is_safe(key, told.get(words.PURGED, b"")):
+            found.response.close()
+            return None
+        found.was_hit, found.by_node, found.detail = False, True, HIT
+        return found
 
     async def _fetch_from(
         self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
@@ -137,19 +188,17 @@ class Cluster:
                 self._figures.second += 1
             else:
                 self._figures.owner += 1
-            if isinstance(result, Fetched):
-                self._take(result)
             return result
         return None
 
     async def _from_node(self, name: str, key: CacheKey, request: Request, want: Want) -> Answered | None:
         """The answer of a node; None if it gives none."""
         for _ in range(2):
-            door = self.nodes.door(name, key.digest)
-            if door is None:
+            worker = self.nodes.worker(name, key.digest)
+            if worker is None:
                 return None
             try:
-                return await self.nodes.waiting(name, door, self._ask(name, door, key, request, want))
+                return await self.nodes.waiting(name, worker, self._ask(name, worker, key, request, want))
             except OriginError as error:
                 if error.fault in _FINAL:
                     return Failed((error,))
@@ -159,25 +208,32 @@ class Cluster:
                     return None
                 self._figures.refused += 1
                 # Perhaps it has another number of workers than we think: it tells, and the right one is asked.
-                if not await self.nodes.greet(name) or self.nodes.door(name, key.digest) is door:
+                if not await self.nodes.greet(name) or self.nodes.worker(name, key.digest) is worker:
                     self._complain(name, error)
                     return None
         return None
 
-    async def _ask(self, name: str, door: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
+    async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
         further = (self.nodes.proof(want.method, request.target),)
         deadline = self._now() + self._timeouts.first_byte
-        return await ask(
-            Respondent(name, door.pool), key, request, want, further, deadline=deadline, clock=self._clock
-        )
+        told: dict[bytes, bytes] = {}
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if isinstance(found, Fetched):
+            self._take(found, key, want, told)
+        return found
 
-    def _take(self, fetched: Fetched) -> None:
-        """Note that the response is another node's."""
+    def _take(self, fetched: Fetched, key: CacheKey, want: Want, told: Mapping[bytes, bytes]) -> None:
+        """Note that the response is another node's, and whether to keep a copy."""
         fetched.by_node, fetched.keep = True, Keeping.NOWHERE
         fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
-        if fetched.was_hit:
-            self._figures.hits += 1
-            fetched.was_hit = False  # of this node
+        if not fetched.was_hit:
+            return
+        self._figures.hits += 1
+        fetched.was_hit = False  # of this node
+        position, hot = told.get(words.PURGED, b""), words.HOT[0] in told
+        if self.copies.admits(key, want, fetched, self._clock(), told=position, hot=hot):
+            fetched.keep = Keeping.MEMORY
 
     def statistics(self) -> ClusterStatistics:
         return self._figures

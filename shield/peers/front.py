@@ -53,6 +53,12 @@ ENTRIES = b"*entries"
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 
+SPREAD = b"*spread"
+"""The same, to have it look for new orders that are to be spread to other nodes."""
+
+SUSPECTS = b"*suspects"
+"""The same, for its tallies of suspects."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 

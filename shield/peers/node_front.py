@@ -19,23 +19,35 @@ from typing import TYPE_CHECKING
 
 from shield import __version__
 from shield.edge.front import Listener
+from shield.edge.states import Life
 from shield.errors import RequestError
-from shield.messages import Request
-from shield.outcome import PLAIN_HIT
+from shield.messages import Part, Request
+from shield.outcome import PLAIN_HIT, Outcome
+from shield.peers import words
 from shield.peers.cluster import Cluster
-from shield.peers.front import PeerFront, PeerProxy
+from shield.peers.front import PeerConnection, PeerFront, PeerProxy
 from shield.peers.nodes import BODY, HELLO, LARGEST
 from shield.reply import Client, Reply, UnderWay
 from shield.rules import peer_auth
+from shield.rules.heat import Heat
 from shield.rules.limits import ClientLimits
+from shield.store.directory.record import RecordKind
+from shield.store.entry import Entry
+from shield.store.tiers import Cold
 
 if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
     from shield.regime import Regime
 
 log = logging.getLogger("shield.peers")
 
+HOT_HITS, HOT_SECONDS = 100, 2.0
+"""So many hits of other nodes within so many seconds make an entry hot for all of them."""
+
 _HEAD_BYTES = 2 * LARGEST  # with the body of an order
 _FIELDS = 200
+_SLICES = 64  # looked for
 
 
 class NodeProxy(PeerProxy):
@@ -48,6 +60,9 @@ class NodeProxy(PeerProxy):
         self._secret = None if is_tls and cluster.nodes.secret is None else cluster.nodes.secret or b""
         self.orders = cluster.nodes.orders
         self.denied: dict[str, int] = {}  # requests, by the objection to them
+        self._heat = Heat(times=HOT_HITS, seconds=HOT_SECONDS)
+        self.position: Callable[[], bytes] = lambda: b""
+        """What it tells other nodes of its position in the log of purges."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
@@ -58,13 +73,19 @@ class NodeProxy(PeerProxy):
                 denial = self.refuse(RequestError(403, "not-of-the-cluster"), request, now)
                 denial.close = True
                 return denial
+            self.cluster.nodes.heard_from(peer.name)
             if request.target[:1] == b"*":
                 return self._told(request, now)
             if request.method not in (b"GET", b"HEAD"):
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             request.end_hops()
+        stored_only = words.STORED_ONLY in request.fields  # its outcome alone tells: then it isn't told of heat
         reply = super().try_hit(request, now, regime)
+        if stored_only and (reply is None or not reply.outcome.hit):
+            return self._stored(request, now, regime)
         if reply is not None:
+            if reply.outcome.hit and self.is_hot(request.target, now):
+                reply.head += b"%b: %b\r\n" % words.HOT
             return reply
         resource = self.resolve(request.target, regime)
         if not self.cluster.answers_for(resource.key):
@@ -95,6 +116,30 @@ class NodeProxy(PeerProxy):
             request.fields.append((BODY, body))
             request.fields.append((peer_auth.FIELD, peer.name.encode()))
         return peer
+
+    def _stored(self, request: Request, now: float, regime: Regime | None) -> Reply | None:
+        """None if a fresh entry is stored as a whole, and has to be read; else a refusal: nothing is fetched."""
+        resource = self.resolve(request.target, regime)
+        if resource.route.forwarding.any:
+            resource = self._store.variants.of(resource, request)
+        found = self._store.find(resource.key)
+        if isinstance(found, Cold):
+            record = found.place.found
+            is_there = record.freshness.ttl(now) > 0.0 and record.kind == RecordKind.WHOLE
+        else:
+            is_there = found is not None and found.freshness.ttl(now) > 0.0 and self._is_whole(found)
+        return None if is_there else self.refuse(RequestError(404, "not-stored"), request, now)
+
+    def _is_whole(self, entry: Entry) -> bool:
+        """Whether all of its body is here; of a very large one, whether its first slices are."""
+        if not entry.is_large:
+            return not entry.is_marker
+        slices = self._store.slices(entry)
+        return all(slices.has(number) for number in range(min(-(-entry.length // entry.slice_bytes), _SLICES)))
+
+    def is_hot(self, target: bytes, now: float) -> bool:
+        """Note a hit; whether many nodes ask for an entry, though perhaps none of them often."""
+        return self._heat.hit(self.resolve(target).key.digest, now)
 
     def _told(self, request: Request, now: float) -> Reply | None:
         """The answer to a greeting; None for an order that is carried out."""
@@ -172,11 +217,34 @@ class _Order:
         return None
 
 
+class NodeConnection(PeerConnection):
+    """Tells with each response up to where this node has carried out purges."""
+
+    __slots__ = ()
+
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        super().begin(head + self._position(), data, status=status, length=length, outcome=outcome)
+
+    def _send(self, reply: Reply, keep_alive: bool) -> None:
+        reply.head += self._position()
+        super()._send(reply, keep_alive)
+
+    def _position(self) -> bytes:
+        """The field line, with its end."""
+        proxy = self._proxy
+        assert isinstance(proxy, NodeProxy)
+        position = proxy.position()
+        return b"%b: %b\r\n" % (words.PURGED, position) if position else b""
+
+
 class NodeFront(PeerFront):
     """The values shared by all connections of other nodes."""
 
     def __init__(self, proxy: NodeProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, limits, listener=Listener.TCP, clock=clock)
+
+    def _connection(self, server_state: ServerState, life: Life) -> NodeConnection:
+        return NodeConnection(self, server_state, life)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """Connections are limited in number, since anybody may open them; requests on them aren't."""

@@ -87,7 +87,7 @@ class NodeWorker:
     __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at")
 
     def __init__(self, number: int, pool_number: int, pool: Pool, now: float) -> None:
-        self.number = number  # among all doors
+        self.number = number  # among all asked
         self.pool_number = pool_number  # the worker's
         self.pool = pool
         self.heard = now
@@ -99,18 +99,18 @@ class NodeWorker:
 class OtherNode:
     """Another node: what it has told of itself, and its workers as far as they were asked."""
 
-    __slots__ = ("doors", "member", "ring", "version", "workers")
+    __slots__ = ("asked", "member", "ring", "version", "workers")
 
     def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
         self.workers = workers  # assumed to be as many as here, until it tells
         self.ring = ""
         self.version = ""
-        self.doors: dict[int, NodeWorker] = {}
+        self.asked: dict[int, NodeWorker] = {}
 
 
 class Nodes:
-    """Made and used within one event loop; `close` it. Raises ValueError unless `own` is among the members.
+    """Made and used within one event loop; `close` it.
 
     `secret` signs requests; `tls` is the context of connections, None: they are plain.
     """
@@ -134,26 +134,29 @@ class Nodes:
         self._timeouts = timeouts
         self._tls = tls
         self._watch = Watch(self._is_silent)
-        self._doors: dict[int, NodeWorker] = {}
+        self._all: dict[int, NodeWorker] = {}
         self._made = 0
+        self._down: set[int] = set()  # workers, by number
         self._others: dict[str, OtherNode] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._complaints = Complaints(log)
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
+        self.members: Mapping[str, NodeMember] = {}
         self.ring = NodeRing({own: 1.0})
         self.use(members)
 
     # membership
 
     def use(self, members: Mapping[str, NodeMember]) -> None:
-        """These are the members from now on; those that stay keep their connections. Raises as the class does."""
-        if self.own not in members:
-            raise ValueError(f"{self.own} is no member")
+        """These are the members from now on; those that stay keep their connections. Without this node among them,
+        it owns no keys, and asks others for all. Raises ValueError if there are none.
+        """
         ring = NodeRing({name: member.weight for name, member in members.items()})
         if ring.id != self.ring.id:
             log.info("the cluster has %d nodes: %s (ring %s)", len(members), ", ".join(ring.names), ring.id.decode())
         self.ring = ring
+        self.members = dict(members)
         for name, member in members.items():
             before = self._others.get(name)
             if name == self.own or (before is not None and before.member == member):
@@ -168,15 +171,16 @@ class Nodes:
         """The names of the other members, sorted."""
         return tuple(sorted(self._others))
 
-    def member(self, name: str) -> NodeMember:
-        return self._others[name].member
-
     def _leave(self, other: OtherNode) -> None:
-        for door in other.doors.values():
-            self._doors.pop(door.number, None)
-            if door.greeting is not None:
-                door.greeting.cancel()
-            self._later(door.pool.close())
+        for worker in other.asked.values():
+            self._forget(worker)
+            if worker.greeting is not None:
+                worker.greeting.cancel()
+            self._later(worker.pool.close())
+
+    def _forget(self, worker: NodeWorker) -> None:
+        self._all.pop(worker.number, None)
+        self._down.discard(worker.number)
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -185,7 +189,7 @@ class Nodes:
 
     # their workers
 
-    def door(self, name: str, digest: bytes | None = None) -> NodeWorker | None:
+    def worker(self, name: str, digest: bytes | None = None) -> NodeWorker | None:
         """The worker of a node that owns the key with this digest there; without one, the first that isn't down.
 
         None if it is down, or the node has left.
@@ -194,83 +198,85 @@ class Nodes:
         if other is None:
             return None
         if digest is not None:
-            door = self._door(other, _worker_of(other.workers, digest))
-            return door if door.down_since is None else None
+            worker = self._worker(other, _worker_of(other.workers, digest))
+            return worker if worker.down_since is None else None
         for number in range(other.workers):
-            door = self._door(other, number)
-            if door.down_since is None:
-                return door
+            worker = self._worker(other, number)
+            if worker.down_since is None:
+                return worker
         return None
 
     def is_up(self, name: str) -> bool:
         """Whether a worker of the node may answer."""
-        return self.door(name) is not None
+        return self.worker(name) is not None
 
-    def _door(self, other: OtherNode, number: int) -> NodeWorker:
-        door = other.doors.get(number)
-        if door is None:
+    def _worker(self, other: OtherNode, number: int) -> NodeWorker:
+        worker = other.asked.get(number)
+        if worker is None:
             member, self._made = other.member, self._made + 1
             endpoint = Endpoint(member.name, member.host, member.port + number, self._tls)
             resolver = Resolver(member.host, member.port + number)
             pool = Pool(endpoint, timeouts=self._timeouts, limits=_LIMITS, resolver=resolver)
-            door = other.doors[number] = NodeWorker(self._made, number, pool, self.loop.time())
-            self._doors[door.number] = door
-        return door
+            worker = other.asked[number] = NodeWorker(self._made, number, pool, self.loop.time())
+            self._all[worker.number] = worker
+        return worker
 
-    async def waiting(self, name: str, door: NodeWorker, work: Awaitable[T]) -> T:
+    async def waiting(self, name: str, worker: NodeWorker, work: Awaitable[T]) -> T:
         """The result of a request to a worker. Raises OriginError, also when the worker turns out to be down."""
-        door.heard = max(door.heard, self.loop.time() - _QUIET_SECONDS / 2)
+        worker.heard = max(worker.heard, self.loop.time() - _QUIET_SECONDS / 2)
         try:
-            result = await self._watch.wait(door.number, work)
+            result = await self._watch.wait(worker.number, work)
         except TimeoutError:
             raise OriginError(name, Fault.FIRST_BYTE_TIMEOUT, "it hangs, or is cut off") from None
         except OriginError as error:
             if error.fault in _DOWN:
-                self._note_down(name, door, error)
+                self._note_down(name, worker, error)
             raise
-        door.heard = self.loop.time()
+        worker.heard = self.loop.time()
         return result
 
     def _is_silent(self, number: int) -> bool:
         """Whether a worker that something waits for is down; greets it if it has been quiet."""
-        door = self._doors.get(number)
-        if door is None or door.down_since is not None:
+        worker = self._all.get(number)
+        if worker is None or worker.down_since is not None:
             return True
-        if self.loop.time() - door.heard > _QUIET_SECONDS:
-            self._greet(door)
+        if self.loop.time() - worker.heard > _QUIET_SECONDS:
+            self._greet(worker)
         return False
 
-    def _greet(self, door: NodeWorker) -> None:
-        if door.greeting is None:
-            other = next((each for each in self._others.values() if door in each.doors.values()), None)
+    def _greet(self, worker: NodeWorker) -> None:
+        if worker.greeting is None:
+            other = next((each for each in self._others.values() if worker in each.asked.values()), None)
             if other is not None:
-                door.greeting = self.loop.create_task(self._greeted(other, door))
+                worker.greeting = self.loop.create_task(self._greeted(other, worker))
 
-    async def _greeted(self, other: OtherNode, door: NodeWorker) -> None:
+    async def _greeted(self, other: OtherNode, worker: NodeWorker) -> None:
         name = other.member.name
         try:
-            said = await self._asked(door, HELLO, b"", _HELLO_SECONDS)
+            said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
         except OriginError as error:
-            self._note_down(name, door, error)
+            self._note_down(name, worker, error)
         else:
-            self._note_up(name, door)
+            self._note_up(name, worker)
             self._learn(other, said)
         finally:
-            door.greeting = None
+            worker.greeting = None
 
-    def _note_down(self, name: str, door: NodeWorker, error: OriginError) -> None:
+    def _note_down(self, name: str, worker: NodeWorker, error: OriginError) -> None:
         now = self.loop.time()
-        door.retry_at = now + _RETRY_SECONDS
-        if door.down_since is None:
-            door.down_since = now
-            said = (name, door.pool_number, error.fault.value, error.detail)
+        worker.retry_at = now + _RETRY_SECONDS
+        if worker.down_since is None:
+            worker.down_since = now
+            self._down.add(worker.number)
+            said = (name, worker.pool_number, error.fault.value, error.detail)
             self._complaints.say(name, now, "node %s, worker %d: down: %s: %s; its keys are asked of the next", *said)
 
-    def _note_up(self, name: str, door: NodeWorker) -> None:
-        door.heard = self.loop.time()
-        if door.down_since is not None:
-            log.info("node %s, worker %d: answers again", name, door.pool_number)
-            door.down_since = None
+    def _note_up(self, name: str, worker: NodeWorker) -> None:
+        worker.heard = self.loop.time()
+        if worker.down_since is not None:
+            log.info("node %s, worker %d: answers again", name, worker.pool_number)
+            worker.down_since = None
+            self._down.discard(worker.number)
 
     def _learn(self, other: OtherNode, said: bytes) -> None:
         """Take over what a node has told of itself."""
@@ -282,10 +288,10 @@ class Nodes:
         if not 1 <= workers <= 256:
             return
         other.workers = workers
-        for number in [number for number in other.doors if number >= workers]:
-            door = other.doors.pop(number)
-            self._doors.pop(door.number, None)
-            self._later(door.pool.close())
+        for number in [number for number in other.asked if number >= workers]:
+            worker = other.asked.pop(number)
+            self._forget(worker)
+            self._later(worker.pool.close())
         own = self.ring.id.decode()
         if other.ring != own:
             said_of = (other.member.name, other.ring, own)
@@ -299,24 +305,31 @@ class Nodes:
     async def greet(self, name: str) -> bool:
         """Have a node tell of itself again; whether it has."""
         other = self._others.get(name)
-        door = self.door(name)
-        if other is None or door is None:
+        worker = self.worker(name)
+        if other is None or worker is None:
             return False
-        self._greet(door)
-        greeting = door.greeting
+        self._greet(worker)
+        greeting = worker.greeting
         if greeting is not None:
             await asyncio.wait((greeting,))
-        return door.down_since is None
+        return worker.down_since is None
+
+    def heard_from(self, name: str) -> None:
+        """A node has sent something: if it was down, it may be back."""
+        if self._down and (other := self._others.get(name)) is not None:
+            for worker in list(other.asked.values()):
+                if worker.down_since is not None:
+                    self._greet(worker)
 
     def tick(self) -> None:
         """Call once a second: greets those that are down, and those that were never asked."""
         now = self.loop.time()
         for other in self._others.values():
-            if not other.ring and not other.doors:
-                self._greet(self._door(other, 0))
-            for door in list(other.doors.values()):
-                if door.down_since is not None and now >= door.retry_at:
-                    self._greet(door)
+            if not other.ring and not other.asked:
+                self._greet(self._worker(other, 0))
+            for worker in list(other.asked.values()):
+                if worker.down_since is not None and now >= worker.retry_at:
+                    self._greet(worker)
 
     # orders
 
@@ -328,12 +341,14 @@ class Nodes:
         """
         if len(body) > LARGEST:
             raise ValueError(f"{len(body)} bytes are too many for an order: {LARGEST} at most")
-        door = self.door(name)
-        if door is None:
+        worker = self.worker(name)
+        if worker is None:
             raise OriginError(name, Fault.CONNECT, "it is down")
-        return await self._asked(door, target, body, seconds, name=name)
+        return await self._asked(worker, target, body, seconds, name=name)
 
-    async def _asked(self, door: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = "") -> bytes:
+    async def _asked(
+        self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""
+    ) -> bytes:
         deadline = self.loop.time() + seconds
         coded = b64encode(body)
         pieces = [(BODY, coded[at : at + _PIECE]) for at in range(0, len(coded), _PIECE)]
@@ -341,14 +356,14 @@ class Nodes:
         try:
             async with asyncio.timeout(seconds):
                 head = words.request_head(b"GET", target, fields)
-                response = await door.pool.fetch(Asked(head, b"GET", deadline))
+                response = await worker.pool.fetch(Asked(head, b"GET", deadline))
                 if response.head.status != 200:
                     response.close()
                     raise OriginError(name, Fault.REFUSED, f"it answers {response.head.status}")
                 answer = await response.read(LARGEST)
         except TimeoutError:
             raise OriginError(name, Fault.FIRST_BYTE_TIMEOUT, f"no answer within {seconds:g} s") from None
-        door.heard = self.loop.time()
+        worker.heard = self.loop.time()
         return answer
 
     def proof(self, method: bytes, target: bytes, body: bytes = b"") -> Field:
@@ -366,7 +381,7 @@ class Nodes:
                 f"{other.member.host}:{other.member.port}",
                 other.member.region,
                 other.workers,
-                tuple(sorted(number for number, door in other.doors.items() if door.down_since is not None)),
+                tuple(sorted(number for number, worker in other.asked.items() if worker.down_since is not None)),
                 other.ring,
                 other.version,
             )

@@ -9,10 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from shield.app import build
+from shield.build.cluster import members_of
 from shield.config.settings import Settings
-from shield.peers.nodes import NodeMember
+from shield.peers.cluster import Cluster
+from shield.peers.node_front import NodeProxy
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -24,6 +27,8 @@ class ClusterNode(Shield):
 
     def __init__(self, settings: Settings, for_nodes: socket.socket, clock: FakeClock) -> None:
         super().__init__(settings, clock=clock)
+        assert settings.cluster is not None
+        self.members = members_of(settings)
         self._for_nodes = for_nodes
 
     async def _open(self) -> None:
@@ -58,6 +63,20 @@ class ClusterNode(Shield):
         self.call(end)
 
     @property
+    def proxy_for_nodes(self) -> NodeProxy:
+        front = self.node.for_nodes
+        assert front is not None and isinstance(front.proxy, NodeProxy)
+        return front.proxy
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.proxy_for_nodes.cluster
+
+    def purge(self, path: str) -> None:
+        """Remove an object from this node alone."""
+        self.run(self.node.purge.targets([path.encode()]))
+
+    @property
     def node_port(self) -> int:
         """Of its listener for other nodes."""
         return int(self._for_nodes.getsockname()[1])
@@ -66,11 +85,7 @@ class ClusterNode(Shield):
         """Have it take these for the members, with their weights."""
         nodes = self.node.nodes
         assert nodes is not None
-        members = {
-            name: nodes.member(name) if name != nodes.own else NodeMember(name, "127.0.0.1", self.node_port)
-            for name in weights
-        }
-        self.call(lambda: nodes.use({name: replace(each, weight=weights[name]) for name, each in members.items()}))
+        self.call(lambda: nodes.use({name: replace(self.members[name], weight=weights[name]) for name in weights}))
 
     @property
     def name(self) -> str:
@@ -89,17 +104,20 @@ class Three:
     nodes: Sequence[ClusterNode]
     clock: FakeClock
 
-    def path(self, owner: int = 0, second: int | None = None) -> str:
-        """A path with this owner, and this second."""
+    def path(self, owner: int = 0, second: int | None = None, *, number: int = 0) -> str:
+        """A path with this owner, and this second; of several, the one with this number."""
         asker = self.nodes[0]
 
         def find() -> str:
             assert asker.node.nodes is not None
-            for number in itertools.count():
-                path = f"/object-{number}"
+            left = number
+            for place in itertools.count():
+                path = f"/object-{place}"
                 order = asker.node.nodes.ring.order(asker.node.proxy.resolve(path.encode()).key.digest)
                 if order[0] == self.nodes[owner].name and second in (None, self._place(order[1])):
-                    return path
+                    left -= 1
+                    if left < 0:
+                        return path
             raise AssertionError("unreachable")
 
         return asker.call(find)
@@ -113,6 +131,8 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
     """Three nodes: fra-0, fra-1, fra-2."""
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     with ExitStack() as stack:
+        # Nodes begin one after the other, and each would wait for those that don't answer yet.
+        stack.enter_context(patch("shield.spread.spreader.START_SECONDS", 0.0))
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         addresses = {
             f"fra-{place}": f"127.0.0.1:{listener.getsockname()[1]}" for place, listener in enumerate(listeners)

@@ -9,11 +9,13 @@ import pytest
 
 from shield.errors import OriginError
 from shield.rules import peer_auth
+from shield.rules.heritage import TRIED
+from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
 from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.doubles.steps import Wait
+from tests.doubles.steps import Bytes, Wait
 from tests.node import FakeClock
 from tests.peers.cluster import SECRET, ClusterNode, Three, three
 
@@ -53,7 +55,7 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
 
     assert [answer.body == BODY[:] for answer in (first, again)] == [True] * 2
     assert origin.fetches(path) == 1
-    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0}
+    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0, "inherited": 0}
     assert cluster.nodes[0].get(path).hit
     assert "stored" not in _said(first)[1]
 
@@ -185,9 +187,124 @@ def test_orders_are_carried_out_by_another_node(cluster: Three) -> None:
         cluster.nodes[0].run(sender.send("fra-1", b"*test", bytes(300_000)))
 
 
+def test_the_third_hit_in_ten_seconds_makes_a_copy_with_its_age(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, BODY, lifetime=60)
+
+    asker.get(path)
+    for _ in range(4):
+        cluster.clock.advance(6)  # hits that are too far apart
+        asker.get(path)
+    seldom = asker.state()["cluster"]["copies"]["made"]
+    asker.get(path)
+    answer = asker.get(path)
+
+    assert seldom == 0
+    assert asker.state()["cluster"]["copies"] == {"made": 1, "entries": 1, "bytes": 200_000 + OVERHEAD, "refused": 0}
+    assert (answer.hit, answer.get("age"), answer.body == BODY[:]) == (True, "24", True)
+    assert _said(answer)[-1] == "fra-1; hit; ttl=36"
+
+
+def test_no_copy_is_made_of_what_was_purged_lately(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, b"before", lifetime=600)
+    cluster.nodes[0].get(path)
+
+    asker.purge(path)  # the owner doesn't know yet
+    answers = [asker.get(path) for _ in range(5)]
+
+    assert {_is_own_hit(answer) for answer in answers} == {False}
+    assert asker.state()["cluster"]["copies"]["made"] == 0
+    assert asker.state()["cluster"]["copies"]["refused"] > 0
+
+
+def test_a_node_that_lacks_purges_of_this_one_is_not_copied(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.proxy_for_nodes.position = lambda: b"7"
+    asker.cluster.copies.covers = lambda told: told == b"8"
+
+    before = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+    owner.proxy_for_nodes.position = lambda: b"8"
+    after = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+
+    assert (before, after) == (False, True)
+
+
+def test_copies_take_an_eighth_of_the_ram_and_go_to_no_disk(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    with three(origin, clock, disks=tmp_path) as cluster:
+        asker = cluster.nodes[1]
+        paths = [cluster.path(owner=0, number=number) for number in range(20)]
+        for path in paths:
+            origin.serves(path, BODY, lifetime=600)
+            for _ in range(5):
+                asker.get(path)
+
+        copies = asker.state()["cluster"]["copies"]
+        assert copies["made"] == 20
+        assert copies["bytes"] <= (16 << 20) / 8
+        assert [_is_own_hit(asker.get(path)) for path in (paths[0], paths[-1])] == [False, True]
+    with three(origin, clock, disks=tmp_path) as cluster:
+        assert _on_disk(cluster.nodes[1]) == 0
+
+
+def test_what_many_ask_for_is_copied_by_the_owners_word(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.get(path)
+    owner.call(lambda: [owner.proxy_for_nodes.is_hot(path.encode(), cluster.clock.now) for _ in range(100)])
+
+    answers = [_is_own_hit(asker.get(path)) for _ in range(2)]
+
+    assert answers == [False, True]
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000])
+def test_a_node_that_is_back_asks_the_one_that_stood_in_for_it(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int
+) -> None:
+    with three(origin, clock, disks=tmp_path, slice_bytes="64KiB") as cluster:
+        path, body = cluster.path(owner=0, second=1), Pattern(size)
+        other = cluster.path(owner=0, second=1, number=1)
+        back, stood_in, asker = cluster.nodes
+        origin.serves(path, body, lifetime=600)
+        origin.serves(other, body, lifetime=600)
+        for each in (asker, stood_in):
+            each.believe({"fra-1": 1.0, "fra-2": 1.0})  # as if fra-0 weren't there
+        stood_in.get(path)
+        stood_in.wait_for(lambda: _on_disk(stood_in) >= size // 65536 + 1)
+        asker.believe({"fra-0": 1.0, "fra-1": 1.0, "fra-2": 1.0})
+
+        first = asker.get(path)
+        back.wait_for(lambda: _on_disk(back) >= size // 65536 + 1)
+        again, not_there = back.get(path), asker.get(other)
+
+        assert all(answer.body == body[:] for answer in (first, again, not_there))
+        assert (origin.fetches(path), origin.fetches(other)) == (1, 1)
+        assert _is_own_hit(again)
+        assert back.asked["inherited"] == 1
+
+
+def test_where_nothing_is_inherited_a_node_stops_asking(cluster: Three, origin: FaultyOrigin) -> None:
+    origin.default(Bytes(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+    heritage = cluster.nodes[0].cluster.heritage
+
+    for number in range(TRIED):
+        cluster.nodes[0].get(cluster.path(owner=0, number=number))
+
+    assert not heritage.is_open
+
+
 def _on_disk(node: ClusterNode) -> int:
     """Records."""
     return sum(directory.statistics().entries for directory in node.node.store.directories())
+
+
+def _is_own_hit(answer: Answer) -> bool:
+    """Whether the node that was asked had it."""
+    return "; hit" in _said(answer)[-1]
 
 
 def _said(answer: Answer) -> list[str]:
