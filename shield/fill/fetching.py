@@ -9,13 +9,13 @@ from shield.fill.doubt import fetch_with_care, note_change
 from shield.fill.means import Means
 from shield.fill.readers import Readers
 from shield.fill.settlement import Question
-from shield.origin.plain import Fetching, Taker
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.want import Absent, Failed, Fetched, Want
 
 _Fetch = Callable[[Sequence[str], Want], Awaitable[Fetched | Absent | Failed]]
 
 
-def begin_fetch(question: Question, means: Means, taker: Taker, readers: Readers) -> Fetching:
+def begin_fetch(question: Question, means: Means, taker: FetchTaker, readers: Readers) -> Fetching:
     """Fetch what a question wants for these readers; `taker` is told the result later, never within this call."""
     fetch: _Fetch = means.source.fetch
     if question.resource.route.early_hints:
@@ -32,7 +32,7 @@ def begin_fetch(question: Question, means: Means, taker: Taker, readers: Readers
     return means.loop.create_task(_fetch_by(fetch, question, taker, readers))
 
 
-async def _fetch_by(fetch: _Fetch, question: Question, taker: Taker, readers: Readers) -> None:
+async def _fetch_by(fetch: _Fetch, question: Question, taker: FetchTaker, readers: Readers) -> None:
     try:
         readers.latecomers.clear()  # about now; the source reports when the request really is sent
         result = await fetch(question.resource.tried, question.want)

@@ -206,7 +206,6 @@ class Fill:
             self._fetching = begin_fetch(self.question, self._means, self, self._readers)
 
     def fetched(self, result: Fetched | Absent | Failed) -> None:
-        """Called by the source: the fetch has a result."""
         self._fetching = None
         try:
             if not self._take(result):

@@ -25,7 +25,7 @@ from shield.origin.hedging import Hedge
 from shield.origin.lag import LagWatch
 from shield.origin.lot import Lot, Moved
 from shield.origin.origin import Origin
-from shield.origin.plain import PlainFetch, Taker
+from shield.origin.plain import FetchTaker, PlainFetch
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.ranker import RankedStatistics, Ranker
@@ -205,7 +205,7 @@ class Origins:
         finally:
             lot.users -= 1
 
-    def begin(self, names: Sequence[str], want: Want, taker: Taker) -> PlainFetch | None:
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> PlainFetch | None:
         """Begin the same without a task, which tells `taker` its result later, never within this call.
 
         None, and nothing has been done: it isn't as nearly all are, so that it takes `fetch`.

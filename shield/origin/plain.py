@@ -16,7 +16,7 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 
 
-class Taker(Protocol):
+class FetchTaker(Protocol):
     """Takes the result of a fetch. One of these is called, once, on the event loop, unless it is cancelled before."""
 
     def fetched(self, result: Fetched | Absent | Failed) -> None:
@@ -68,7 +68,7 @@ class PlainFetch:
         order: Sequence[str],
         want: Want,
         *,
-        taker: Taker,
+        taker: FetchTaker,
         began: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:

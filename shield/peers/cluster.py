@@ -25,7 +25,7 @@ from typing import Any
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Request
-from shield.origin.plain import Fetching, Taker
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.peers import words
@@ -108,7 +108,7 @@ class Cluster:
             return self._owners.fetch(names, want)
         return self._fetch_from(order[:2], key, request, names, want)
 
-    def begin(self, names: Sequence[str], want: Want, taker: Taker) -> Fetching | None:
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
         """As `Origins.begin`, of a key that this node owns; None for others."""
         key, request = want.key, want.request
         if key is None or request is None or want.alone:

@@ -16,7 +16,7 @@ from shield.fill.table import FillTable
 from shield.messages import Field, Part, Request, ResponseHead
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
-from shield.origin.plain import Taker
+from shield.origin.plain import FetchTaker
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Outcome
@@ -143,7 +143,7 @@ class FakeSource:
         self.fetches.append(fetch)
         return await fetch.result
 
-    def begin(self, names: Sequence[str], want: Want, taker: Taker) -> None:
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> None:
         """All of its fetches take a task."""
 
     @property

@@ -129,7 +129,12 @@ def test_a_suspect_origin_is_not_waited_for_alone(pair: Shield, origin: FaultyOr
 
     begun(pair, taking)
     gate.reached()
-    pair.call(lambda: [each.suspect("fra") for each in list(pair.node.origins.get("fra").waiting)])
+
+    def suspect() -> None:
+        for each in list(pair.node.origins.get("fra").waiting):
+            each.suspect("fra")
+
+    pair.call(suspect)
 
     assert outcome(pair, taking) == "iad"
     pair.node.origins._records.frozen_at = 0.0
