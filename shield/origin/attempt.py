@@ -8,7 +8,7 @@ from shield.origin.response import Response
 from shield.origin.want import Want
 
 
-class Attempt:
+class PlainAttempt:
     """A request under way, made by `Origin.begin`. Once its asker was told, `Origin.take` has its result. If it has
     none, and at any other time, `Origin.go_on` brings it. `Origin.give_up` ends it.
     """

@@ -19,7 +19,7 @@ from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
-from shield.origin.attempt import Attempt
+from shield.origin.attempt import PlainAttempt
 from shield.origin.by_get import NO_HEAD, ask_by_get
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
@@ -184,7 +184,7 @@ class Origin:
             raise
         return self._given(want, response, request_time, clock, note)
 
-    def begin(self, want: Want, *, deadline: float, asker: Asker) -> Attempt | None:
+    def begin(self, want: Want, *, deadline: float, asker: Asker) -> PlainAttempt | None:
         """The first attempt of a fetch without a task, of which `asker` is told later. None, and nothing has been
         done: it takes `fetch`, since it would have to wait, or more goes with it than one request.
         """
@@ -208,9 +208,9 @@ class Origin:
             return None
         self.fetches += 1
         connection, response = sent
-        return Attempt(want, note, asked, connection, response, request_time)
+        return PlainAttempt(want, note, asked, connection, response, request_time)
 
-    def take(self, attempt: Attempt) -> Fetched | None:
+    def take(self, attempt: PlainAttempt) -> Fetched | None:
         """The result of an attempt whose response has come, if it is the object and there was nothing unusual."""
         response, want, note = attempt.response, attempt.want, attempt.note
         if not response.answered or self.pool.has_ill or response.head.status != 200 or want.span is not None:
@@ -218,7 +218,7 @@ class Origin:
         self._heard(response, note)
         return self._given(want, response, attempt.request_time, self.clock, note)
 
-    async def go_on(self, attempt: Attempt) -> Fetched | Absent:
+    async def go_on(self, attempt: PlainAttempt) -> Fetched | Absent:
         """The result of an attempt, whatever it takes; OriginError as `fetch`."""
         want, asked, note, began = attempt.want, attempt.asked, attempt.note, attempt.request_time
         try:
@@ -231,7 +231,7 @@ class Origin:
             raise
         return self._given(want, response, began, self.clock, note)
 
-    def give_up(self, attempt: Attempt) -> None:
+    def give_up(self, attempt: PlainAttempt) -> None:
         """Nobody waits for an attempt any more that hasn't ended."""
         self.pool.give_up(attempt.connection, attempt.response)
         self._end(attempt.note, asyncio.CancelledError(), attempt.want.path, attempt.asked.deadline)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from shield.origin.attempt import Attempt
+from shield.origin.attempt import PlainAttempt
 from shield.origin.lot import Lot
 from shield.origin.origin import Origin
 from shield.origin.response import Response
@@ -59,7 +59,7 @@ class PlainFetch:
         "want",
     )
 
-    attempt: Attempt
+    attempt: PlainAttempt
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class PlainFetch:
         self.is_suspicious = False
         """It was told not to wait for its origin alone."""
 
-    def wait(self, attempt: Attempt) -> None:
+    def wait(self, attempt: PlainAttempt) -> None:
         """The attempt was sent: wait for it, for as long as its origin may be waited for alone."""
         self.attempt = attempt
         self.lot.users += 1
