@@ -25,6 +25,7 @@ from typing import Any
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.peers import words
@@ -107,7 +108,7 @@ class Cluster:
         order = self.nodes.ring.order(key.digest)
         if order[0] != self.nodes.own and not request.hops:
             return self._fetch_from(order[:2], key, request, names, want)
-        if (self.heritage.is_open or self.nodes.regions) and request.hops < 2 and self._owners.owns(key):
+        if self._may_ask_on(request, key):
             return self._fetch_here(order, key, request, names, want)
         return self._owners.fetch(names, want)
 
@@ -130,6 +131,19 @@ class Cluster:
         if not arrived.done():
             arrived.set_result(found is not None)
         return found or Failed((OriginError(sender, Fault.CANCELLED, "it isn't handed over"),))
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """As `Origins.begin`, of a key that this node fetches from origins; None for others."""
+        key, request = want.key, want.request
+        if key is not None and request is not None and not want.alone:
+            is_others = self.nodes.ring.order(key.digest)[0] != self.nodes.own and not request.hops
+            if is_others or key.text in self._bequeathed or self._may_ask_on(request, key):
+                return None
+        return self._owners.begin(names, want, taker)
+
+    def _may_ask_on(self, request: Request, key: CacheKey) -> bool:
+        """Whether another node may have what this one would fetch: it stood in for this one, or is in another region."""
+        return (self.heritage.is_open or bool(self.nodes.regions)) and request.hops < 2 and self._owners.owns(key)
 
     async def _fetch_here(
         self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
