@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
 from shield.client_figures import connection_families, request_families, words
+from shield.compiled import is_compiled
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
@@ -149,6 +150,7 @@ class Figures:
         return {
             "node": self.name,
             "version": __version__,
+            "compiled": is_compiled(),
             "ready": vitals.ready,
             "uptime_seconds": round(self.clock() - self.started, 1),
             "configuration": asdict(vitals.configuration),

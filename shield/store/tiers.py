@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shield.messages import Field
+from shield.messages import Field, Part
 from shield.rules.changes import version_of
 from shield.rules.freshness import Freshness
 from shield.rules.key import CacheKey
@@ -42,7 +42,7 @@ class Plain(NamedTuple):
 
     status: int
     head: bytes
-    body: memoryview
+    body: Part
     length: int
     age: int
     ttl: int
