@@ -47,12 +47,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 bytes, with entries, on disks; results: figures and their price; chart: drawings of them
     peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
                 worker that owns a key; words: their protocol; watch: ends waits for workers that hang
-    edge        connection: HTTP/1.1 with the hot path, on reading (parsing) and life (open and close); states: its
-                states; front: shared state of a listener's connections; turn: checks of requests that aren't plain;
-                asgi: an application for other servers; hypercorn: workarounds for that server; guard: access; door:
-                limits on connections; rates: limits on requests; heads; pace: slow readers; tls: handshakes. http2/:
-                connection: HTTP/2 on h2, on sending (turns and the end); stream: a request and its response; frames:
-                cut and counted; heads: HPACK without a table; traffic: figures; front: the protocol agreed on in TLS
+    edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
+                parsed) and life (open and close); states: its states; front: shared state of a listener's
+                connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
+                hypercorn: workarounds for that server; guard: access; door: limits on connections; rates: limits on
+                requests; heads; pace: slow readers; tls: handshakes. http2/: connection: HTTP/2 on h2, on sending
+                (turns and the end); stream: a request and its response; frames: cut and counted; heads: HPACK without
+                a table; traffic: figures; front: the protocol agreed on in TLS
     admin       api: the application, made of operations: what each takes and answers, and the role that it needs;
                 openapi: the document made of them, of parts in schemas; problems: errors (RFC 9457); doorkeeper:
                 admits callers by their tokens; visitors: accepted host names; listener: its connections and their
@@ -149,7 +150,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 log_lines (of the access log), log_query, logged (lines of access logs), ranking, distance, choice
                 (their order by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which
                 origins are asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for
-                how long), egress (reasons of fetches), bill, focus (its rows for FinOps tools), key_trial,
+                how long), egress (reasons of fetches), bill, focus (its rows for FinOps tools), reports
+                (of providers, on reads), reconcile (with the ledger), key_trial,
                 key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
                 throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
                 policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
@@ -165,10 +167,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     line        messages between the supervisor and a worker
     signals     the supervisor's signals, to wait for beside sockets
 
-A hit: `edge.connection` parses; `proxy.try_hit` finds the entry and its ready-made head in the RAM tier, or reads and
-verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no timer.
-Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in the
-`FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
+A hit: `edge.plain` reads the head; `proxy.try_hit` finds the entry and its ready-made head in the RAM tier, or reads
+and verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no
+timer. Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in
+the `FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
 commits to the first that has the object; `settle_ordinary`, or else `settle`, decides on the response; then callbacks
 push the bytes from the origin's connection through the fill's buffer to each reader at its own speed, and a complete,
 verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they

@@ -11,7 +11,7 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
-from shield.cli.cost_commands import cost as _cost
+from shield.cli.cost_commands import app as _cost
 from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
 from shield.cli.options import ConfigFile, TokenFile, begin_run, setting_keys
@@ -442,7 +442,7 @@ def demo(
 
 
 _app.add_typer(_alarms, rich_help_panel=_SEE)
-_app.command(name="cost", rich_help_panel=_SEE)(_cost)
+_app.add_typer(_cost, rich_help_panel=_SEE)
 _app.command(name="prices", rich_help_panel=_SEE)(_prices)
 _app.command(name="simulate", rich_help_panel=_SEE)(_simulate)
 _app.command(name="top", rich_help_panel=_SEE)(_top)

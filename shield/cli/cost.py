@@ -17,6 +17,7 @@ from rich.table import Table
 
 from shield.build.usage import ledger_path
 from shield.cli.check import read
+from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
 from shield.egress.ledger import Ledger, LedgerTerms
 from shield.errors import ConfigError, StoreError
@@ -66,8 +67,8 @@ def prices() -> int:
     for name, preset in PRESETS.items():
         price = preset.price
         egress = f"{price.egress:.4g} {price.currency}"
-        egress += "".join([f"\nbeyond {_bytes(start)}: {each:g}" for start, each in price.tiers])
-        free = _bytes(price.free) if price.free else "-"
+        egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
+        free = billed_size(price.free) if price.free else "-"
         row = (name, egress, f"{price.requests:g}", free, _age(preset.read, today), preset.caveat, preset.source)
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
@@ -122,13 +123,13 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
     table.add_column(by, footer="total", overflow="fold")
     for name, footer in (
         ("requests", f"{total.requests:,}"),
-        ("received", _bytes(total.received)),
+        ("received", billed_size(total.received)),
         ("cost", _money(total)),
     ):
         table.add_column(name, justify="right", footer=footer)
     lines = sorted(found.lines, key=lambda line: line.name) if by == "day" else found.lines
     for line in lines:
-        table.add_row(line.name, f"{line.requests:,}", _bytes(line.received), _money(line))
+        table.add_row(line.name, f"{line.requests:,}", billed_size(line.received), _money(line))
     console.print(f"Egress in {datetime.fromtimestamp(start, UTC):%B %Y} (UTC), an estimate at the settings' prices")
     console.print(table)
     if whole:
@@ -137,24 +138,14 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
     if found.served:
         share = 100.0 * found.saved.received / found.served
         worth = f", worth {_money(found.saved)}" if any(found.saved.money.values()) else ""
-        console.print(
-            f"Clients got {_bytes(found.served)}; {_bytes(found.saved.received)} of it ({share:.1f} %) came from the "
-            f"cache{worth}"
-        )
+        saved = f"{billed_size(found.saved.received)} of it ({share:.1f} %)"
+        console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{worth}")
     if total.unpriced:
-        console.print(f"{_bytes(total.unpriced)} came from origins without a price (origins.NAME.price)")
+        console.print(f"{billed_size(total.unpriced)} came from origins without a price (origins.NAME.price)")
 
 
 def _money(line: BillLine) -> str:
     return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000.0:
-            return f"{size:.4g} {unit}"
-        size /= 1000.0
-    return f"{size:,.4g} TB"
 
 
 def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> dict[str, Any]:

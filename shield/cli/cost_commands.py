@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from shield.cli.options import ConfigFile
+from shield.cli.options import AsJson, ConfigFile, origin_names
+from shield.config import CONFIG_VARIABLE
+
+app = typer.Typer(
+    name="cost",
+    help="""Show the egress of a month and its price: by origin, route, reason and so on.
+
+    What the cache saved, and what the month will cost, come with it. It reads the ledger that the node of these
+    settings writes (`ledger`), with the prices of the settings as they are now (`origins.NAME.price`); the node
+    needn't run. It is an estimate, and no invoice.
+
+    Exit codes: 0, 2 if there is no ledger or it can't be read.
+
+    Examples:
+
+        shield cost --config shield.yaml
+        shield cost --config shield.yaml --by reason --month 2026-11
+        shield cost --config shield.yaml --focus 1.2
+    """,
+)
 
 
 class CostBy(StrEnum):
@@ -21,10 +41,14 @@ class CostBy(StrEnum):
     DAY = "day"
 
 
-def cost(
-    config: ConfigFile,
+@app.callback(invoke_without_command=True)
+def _bill(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE", envvar=CONFIG_VARIABLE)
+    ] = None,
     by: Annotated[
-        CostBy, typer.Option(help="Group by origin, provider, region, route, reason or day.")
+        CostBy, typer.Option(help="Group by origin, provider, region, route, reason or day.", metavar="WHAT")
     ] = CostBy.ORIGIN,
     month: Annotated[
         str | None, typer.Option(help="Default: this month (UTC).", show_default=False, metavar="YEAR-MONTH")
@@ -36,28 +60,64 @@ def cost(
         typer.Option(help="As rows of FOCUS, version 1.2 or 1.3, by hour.", show_default=False, metavar="VERSION"),
     ] = None,
 ) -> None:
-    """Show the egress of a month and its price: by origin, route, reason and so on.
-
-    What the cache saved, and what the month will cost, come with it. It reads the ledger that the node of these
-    settings writes (`ledger`), with the prices of the settings as they are now (`origins.NAME.price`); the node
-    needn't run. It is an estimate, and no invoice.
-
-    Exit codes: 0, 2 if there is no ledger or it can't be read.
-
-    Examples:
-
-        shield cost --config shield.yaml
-        shield cost --config shield.yaml --by reason --month 2026-11
-        shield cost --config shield.yaml --focus 1.2
-    """
+    if context.invoked_subcommand is not None:
+        return
     from shield.cli.cost import cost as run
 
+    if config is None:
+        raise typer.BadParameter("expected --config FILE", context)
     if sum([as_json, as_csv, focus is not None]) > 1:
         raise typer.BadParameter("--json, --csv and --focus exclude each other")
     if focus not in (None, "1.2", "1.3"):
         raise typer.BadParameter(f"--focus {focus}: expected 1.2 or 1.3")
     form = focus or ("json" if as_json else "csv" if as_csv else "table")
     raise typer.Exit(run(config, by=by.value, month=month, form=form))
+
+
+@app.command("reconcile")
+def _reconcile(
+    config: ConfigFile,
+    report: Annotated[
+        list[str], typer.Argument(help="The provider's reports; several files of one kind.", metavar="REPORT...")
+    ],
+    ledger: Annotated[
+        list[Path] | None,
+        typer.Option(help="Copies of other nodes' ledgers, to be added up.", metavar="FILE", show_default=False),
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare this origin only, also with rows that name no bucket.",
+            metavar="NAME",
+            autocompletion=origin_names,
+            show_default=False,
+        ),
+    ] = None,
+    tolerance: Annotated[str, typer.Option(help="A drift of a day that is fine.", metavar="SHARE")] = "2%",
+    decimal: Annotated[
+        bool, typer.Option("--decimal", help="A GB of AWS's report is 10^9 bytes. Default: 2^30.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the provider's own report with the ledger, by day and origin.
+
+    A report is AWS's Cost and Usage Report (2.0 or legacy), a FOCUS export, usage.*.csv of Backblaze B2, or access
+    logs of S3 or Google Cloud Storage; as CSV, packed by gzip or not, or in Parquet, also in a bucket (s3://), with
+    the extra `tables`. What is reported beyond the ledger was read by others; access logs say by whom.
+
+    Exit codes: 0, 1 if a day differs by more than the tolerance, 2 if report or ledger can't be read.
+
+    Examples:
+
+        shield cost reconcile --config shield.yaml cur-2026-11.csv.gz
+        shield cost reconcile --config shield.yaml --ledger other-node.sqlite s3://billing/cur/data/*.parquet
+        shield cost reconcile --config shield.yaml --tolerance 5% --json usage.account-1.csv
+    """
+    from shield.cli.reconcile import ReconcileWish
+    from shield.cli.reconcile import reconcile as run
+
+    wish = ReconcileWish(report, ledger or (), origin, tolerance, decimal=decimal, as_json=as_json)
+    raise typer.Exit(run(config, wish))
 
 
 def prices() -> None:

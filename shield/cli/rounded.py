@@ -20,3 +20,12 @@ def shown_duration(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds / length)}{unit}"
     return "0s"
+
+
+def billed_size(size: float) -> str:
+    """As `24.1 kB`, `312 GB`: powers of 1000, as on bills."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 999.95:
+            return f"{size:.4g} {unit}"
+        size /= 1000.0
+    return f"{size:,.4g} TB"

@@ -1,41 +1,39 @@
 """A client connection over HTTP/1.1. uvicorn or `tls` accepts it; this is the protocol.
 
-A hit is answered inside the parser's callback: no task, no await, no timer. Any other request becomes a `Transfer`,
+A hit is answered as soon as it is read: no task, no await, no timer. Any other request becomes a `Transfer`,
 which calls back; reading is paused meanwhile, and pipelined requests wait unparsed. Each response is recorded as an
 `Exchange`, except for plain hits: those are counted, and a sample of them recorded.
 
-The base classes: `reading` parses heads, `life` opens and closes the connection; `states` has its states.
+`plain` reads nearly all heads. The base classes: `reading` parses the others, `life` opens and closes the connection;
+`states` has its states.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from shield.edge.front import Front
-from shield.edge.heads import ALONE, BEHIND_FIRST
 from shield.edge.life import ConnectionLife
 from shield.edge.pace import METERED, keep_little
 from shield.edge.states import AnswerFraming, Life, Reading
-from shield.edge.turn import LOOKED_AT, Turn
+from shield.edge.turn import Turn
 from shield.errors import RequestError
 from shield.messages import Part, Request
 from shield.outcome import CLIENT_LEFT, End, Exchange, Outcome
 from shield.reply import Reply, UnderWay
+from shield.rules.access import DeniedError
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
+log = logging.getLogger("shield.edge")
+
 _END = b"\r\n"
-_CR, _SLASH, _ONE, _G, _H = b"\r/1GH"
 _CLOSE = b"connection: close\r\n\r\n"
 _CHUNKED = b"transfer-encoding: chunked\r\n"
 _JOIN_BELOW = 16 * 1024  # a body up to this size is copied behind its head: one buffer is cheaper to send than three
-_IDLE, _HEAD, _LATER, _OPEN = (
-    Reading.IDLE,
-    Reading.HEAD,
-    Reading.LATER,
-    Life.OPEN,
-)  # globals: one lookup on the hot path instead of two
+_IDLE, _LATER, _OPEN = Reading.IDLE, Reading.LATER, Life.OPEN  # globals: one lookup on the hot path instead of two
 
 
 class ClientConnection(ConnectionLife):
@@ -46,9 +44,9 @@ class ClientConnection(ConnectionLife):
         "_counters",
         "_exchange",
         "_held",
-        "_is_checked",
         "_is_metered",
         "_loop",
+        "_plain_heads",
         "_proxy",
         "_transfer",
     )
@@ -59,7 +57,7 @@ class ClientConnection(ConnectionLife):
         self._accounting = front.accounting
         self._counters = front.accounting.counters
         self._loop = front.loop
-        self._is_checked = False  # `_let_in` has to check its requests
+        self._plain_heads = front.plain_heads()
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
         self._is_metered = False  # the kernel was told to keep little of the response in progress
 
@@ -91,47 +89,54 @@ class ClientConnection(ConnectionLife):
         elif self._turns or self._later:
             self._go_on()
 
-    # parser
+    # requests
 
-    def on_headers_complete(self) -> None:
-        if self._reading is not _HEAD:
-            return
-        self._reading = _IDLE
-        end = len(self._target)  # as received: `_let_in` removes a link's parameters
-        if self._is_checked and not self._let_in():
-            return
-        heads, target, fields, notable = self._heads, self._target, self._fields, self._notable
-        # llhttp has accepted the line, so these few bytes prove that it reads "GET /a HTTP/1.1" exactly.
-        piece = heads.piece
-        if not (
-            heads.at == ALONE
-            and piece[0] == _G
-            and piece[4] == _SLASH
-            and piece[end + 5] == _H
-            and piece[end + 12] == _ONE
-            and piece[-5] > _CR
-            and self._hosts == 1
-            and len(fields) <= self._max_fields
+    def data_received(self, data: bytes) -> None:
+        if (
+            self._reading is _IDLE
             and self._life is _OPEN
-            and (not notable or LOOKED_AT.isdisjoint(notable))
+            and self._turn is None
+            and self.ready
+            and not self._turns
+            and not self._heads.kept
+            and len(data) <= self._bulky_above
         ):
-            self._examine(Request(self._parser.get_method(), target, fields, notable))
-            return
-        heads.at = BEHIND_FIRST
-        request = Request(b"GET", target, fields, notable)
-        if self._transfer is None and self.ready and not self._turns:
-            reply = self._proxy.try_hit(request, self._now)
-            if reply is None:
-                self._open(Turn(request, True, False, self._now))
-            else:
-                self._send(reply, True)
-                if reply.outcome.plain and reply.status == 200:
-                    if self._counters.add_plain(reply.route, reply.length):
-                        self._sample(request, reply, self._now)
-                else:
-                    self._account(request, reply, self._now)
+            plain = self._plain_heads.read(data, self._max_fields)
+            if plain is not None:
+                self._heard = True
+                self._now = self._clock()
+                try:
+                    self._answer_plain(*plain)
+                except Exception:
+                    log.exception("a request failed")
+                    self._refuse(RequestError(500, "internal-error"))
+                return
+        super().data_received(data)
+
+    def _answer_plain(self, request: Request, keep_alive: bool) -> None:
+        """Answer a request whose head was plain, with nothing else in progress."""
+        self._target = request.target
+        self._said_last = not keep_alive
+        if self._is_checked:
+            objection = self._objection_to(request)
+            if isinstance(objection, DeniedError):
+                self._deny(request, objection)
+                return
+            if objection is not None:
+                self._go_through(Turn(request, keep_alive, False, self._now, objection))
+                return
+        reply = self._proxy.try_hit(request, self._now)
+        if reply is None:
+            self._open(Turn(request, keep_alive, False, self._now))
         else:
-            self._take(Turn(request, True, False, self._now))
+            self._send(reply, keep_alive)
+            if reply.outcome.plain and reply.status == 200:
+                if self._counters.add_plain(reply.route, reply.length):
+                    self._sample(request, reply, self._now)
+            else:
+                self._account(request, reply, self._now)
+        if not keep_alive:
+            self._take_no_more()
 
     def _examine(self, request: Request, error: RequestError | None = None) -> None:
         super()._examine(request, error)
@@ -164,7 +169,7 @@ class ClientConnection(ConnectionLife):
         """Answer queued requests, then parse the bytes that came behind them; resume reading when none are left."""
         self._now = self._clock()
         while self._turns and self._transfer is None and self.ready:
-            self._answer(self._turns.popleft())
+            self._answer(self._turns.pop(0))
         if self._reading is _LATER and self._turn is None and self.ready:
             later, self._later = self._later, b""
             self._reading = _IDLE
@@ -195,7 +200,10 @@ class ClientConnection(ConnectionLife):
                 if not self.ready:
                     self._held = (id(reply.parts[0]), reply.length)
             return
-        transport.writelines((reply.head, _CLOSE, *reply.parts))
+        if reply.length <= _JOIN_BELOW:
+            transport.write(b"".join((reply.head, _CLOSE, *reply.parts)))
+        else:
+            transport.writelines((reply.head, _CLOSE, *reply.parts))
         if not self.ready and reply.parts:
             self._held = (id(reply.parts[0]), reply.length)
         self._close()

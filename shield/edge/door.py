@@ -14,6 +14,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from shield.complaints import Complaints
@@ -64,6 +65,7 @@ class Door:
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._places: dict[str, _Place] = {}
+        self._spare: _Place | None = None  # for the next address: clients that make a connection for each request
         self._idle: OrderedDict[Guest, _Place] = OrderedDict()  # a plain dict is slow at finding its first key
         self._complaints = Complaints(log)
 
@@ -84,7 +86,11 @@ class Door:
         if not room and descriptor >= self._for_clients and not self._make_room(self._idle):
             return self._turn_away(f"{descriptor} descriptors are in use")
         # Counted even without a limit: a reload may set one.
-        self._places.setdefault(name, _Place()).count += 1
+        place = self._places.get(name)
+        if place is None:
+            place, self._spare = self._spare or _Place(), None
+            self._places[name] = place
+        place.count += 1
         return True
 
     def leave(self, peer: str) -> None:
@@ -94,6 +100,8 @@ class Door:
             place.count -= 1
             if place.count <= 0:
                 del self._places[name]
+                if not place.idle:
+                    place.count, self._spare = 0, place
 
     def idles(self, guest: Guest, peer: str) -> None:
         """A connection has become idle: it may be closed after all that have been idle for longer."""
@@ -142,8 +150,11 @@ def descriptors_for_clients(limit: int) -> int:
 
 def _place(peer: str) -> str:
     """The address by which connections are counted: for IPv6 the /64 network, all of which one client may have."""
-    if ":" not in peer:
-        return peer
+    return peer if ":" not in peer else _network(peer)
+
+
+@lru_cache(4096)
+def _network(peer: str) -> str:
     address = ipaddress.IPv6Address(peer)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)

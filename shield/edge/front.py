@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shield.edge.door import Door
+from shield.edge.plain import WATCHED, PlainHeads
 from shield.edge.states import Life
 from shield.edge.tls import Greeter
 from shield.proxy import Proxy
@@ -22,6 +23,9 @@ from shield.rules.limits import ClientLimits
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
+
+
+_WATCHES = 8  # sets of watched fields whose lines are remembered
 
 
 class Listener(Enum):
@@ -74,6 +78,17 @@ class Front:
         self.door = Door(self.limits, clock=clock)
         self.loop = asyncio.get_running_loop()
         self.connections: set[Reconsidering] = set()
+        self._plain_heads: dict[tuple[bytes, frozenset[bytes]], PlainHeads] = {}
+
+    def plain_heads(self, watched: frozenset[bytes] = WATCHED) -> PlainHeads:
+        """The reader of plain heads for connections that watch these fields."""
+        node = self.proxy.replies.node
+        lines = self._plain_heads.get((node, watched))
+        if lines is None:
+            if len(self._plain_heads) >= _WATCHES:
+                self._plain_heads.clear()  # of settings before these
+            lines = self._plain_heads[node, watched] = PlainHeads(node, watched)
+        return lines
 
     def follow(self, regime: Regime) -> None:
         """Apply a new regime, to open connections too."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shield.edge.connection import ClientConnection
 from shield.edge.front import Front, Listener
+from shield.edge.plain import WATCHED
 from shield.edge.rates import ClientRates, RateLimiter
-from shield.edge.reading import WATCHED
 from shield.edge.states import Life
 from shield.edge.turn import Turn, in_origin_form, taken_apart
 from shield.errors import OwnPathError, RequestError
@@ -199,60 +199,60 @@ class GuardedConnection(ClientConnection):
     stays open after requests beyond a limit.
     """
 
-    __slots__ = ("_checked_fields", "_guard", "_identity", "_rates")
+    __slots__ = ("_checked_fields", "_guard", "_guarded", "_identity", "_rates")
 
     def __init__(self, front: GuardedFront, server_state: ServerState, life: Life) -> None:
         super().__init__(front, server_state, life)
+        self._guarded = front
         self._guard = front.guard
+        self._identity: ClientIdentity | None = None
+        self._rates: ClientRates | None = None
+        self._checked_fields: frozenset[bytes] = frozenset()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.reconsider(self._limits)
+        self._follow_guard()
 
     def reconsider(self, limits: ClientLimits) -> None:
         """Follow a new regime: its limits, and whether its access rules or rate limits need each request to be
         checked.
         """
         super().reconsider(limits)
+        self._follow_guard()
+
+    def _follow_guard(self) -> None:
         guard = self._guard
         self._identity = guard.identity(self._peer, self._transport.get_extra_info("peercert"))
         self._rates = guard.limiter.of(self._peer)
         self._is_checked = self._identity is not None or self._rates is not None
-        self._checked_fields = guard.fields_for(self._identity, self._rates)
-        self._watched = WATCHED | self._checked_fields
+        if self._is_checked or self._checked_fields:
+            self._checked_fields = guard.fields_for(self._identity, self._rates)
+            self._watched = WATCHED | self._checked_fields
+            self._plain_heads = self._guarded.plain_heads(self._watched)
 
-    def _let_in(self) -> bool:
-        notable, checked, key = self._notable, {}, None
+    def _objection_to(self, request: Request) -> RequestError | None:
+        notable, checked, key = request.notable, {}, None
         for name in self._checked_fields:
             if name in notable:
                 checked[name] = notable[name] if name in NOTABLE else notable.pop(name)
         identity, rates = self._identity, self._rates
         if identity is not None:
-            screening = self._judged(identity, checked)
+            screening = self._judged(request, identity, checked)
             if screening.denied is not None:
-                request = Request(self._parser.get_method(), self._target, [], {})
-                self._take(Turn(request, False, False, self._now, screening.denied))
-                self._take_no_more()
-                return False
+                return screening.denied
             key = screening.key
-        if rates is not None:
-            over = rates.judge(self._target, checked, key, self._now)
-            if over is not None:
-                request = Request(self._parser.get_method(), self._target, self._fields, notable)
-                self._examine(request, over)
-                return False
-        return True
+        return None if rates is None else rates.judge(request.target, checked, key, self._now)
 
-    def _judged(self, identity: ClientIdentity, checked: Mapping[bytes, bytes]) -> Screening:
-        rules, fields = self._guard.rules, self._fields
+    def _judged(self, request: Request, identity: ClientIdentity, checked: Mapping[bytes, bytes]) -> Screening:
+        rules, fields = self._guard.rules, request.fields
         assert rules is not None
         if rules.header in checked:
             fields[:] = [each for each in fields if each[0] != rules.header]
-        host = None if rules.hosts is None else host_of(self._target, fields)
-        screening = self._guard.judge(identity, self._target, host=host, checked=checked, now=self._now)
-        self._target = screening.target
+        host = None if rules.hosts is None else host_of(request.target, fields)
+        screening = self._guard.judge(identity, request.target, host=host, checked=checked, now=self._now)
+        request.target = screening.target
         if screening.rest is not None:
-            self._notable[REST] = b"%d" % screening.rest
+            request.notable[REST] = b"%d" % screening.rest
         return screening
 
     def _refuse(self, error: RequestError) -> None:

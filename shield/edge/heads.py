@@ -7,10 +7,6 @@ raw bytes show them.
 from __future__ import annotations
 
 AT_START = 0
-ALONE = -1
-"""Also at the start; whether the piece has a second head isn't known yet."""
-BEHIND_FIRST = -2
-"""After the first head, which was plain: its end hasn't been searched for."""
 
 _END = b"\r\n\r\n"
 
@@ -23,7 +19,7 @@ class Heads:
     def __init__(self) -> None:
         self.kept = b""  # the incomplete head from earlier pieces
         self.piece = b""  # the bytes that the parser is fed
-        self.at = AT_START  # offset of the next head in the piece, or one of the constants above
+        self.at = AT_START  # offset of the next head in the piece
 
     def parts(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
         """Split data so that its first part can't make a head longer than `limit` bytes; the second must wait."""
@@ -31,8 +27,8 @@ class Heads:
         return data[:room], data[room:]
 
     def take(self) -> bytes:
-        """The head that has just ended, with any bytes in front of it. Call it for each head that isn't plain."""
-        begin, kept = self._begin(), self.kept
+        """The head that has just ended, with any bytes in front of it. Call it for each head."""
+        begin, kept = self.at, self.kept
         if not kept:
             self.at = self.piece.find(_END, begin) + len(_END)
             return self.piece[begin : self.at]
@@ -44,7 +40,7 @@ class Heads:
 
     def takes(self, exactly: bytes) -> bool:
         """Whether exactly these bytes follow the last head; if so, they are consumed."""
-        begin, kept = self._begin(), self.kept
+        begin, kept = self.at, self.kept
         if (kept + self.piece[begin : begin + len(exactly)])[: len(exactly)] != exactly:
             return False
         self.kept, self.at = b"", begin + len(exactly) - len(kept)
@@ -52,7 +48,7 @@ class Heads:
 
     def keep(self) -> bytes:
         """Keep the bytes after the last complete head; returns them together with those kept before."""
-        self.kept += self.piece[self._begin() :]
+        self.kept += self.piece[self.at :]
         self.piece, self.at = b"", AT_START  # else an idle connection would keep the piece in memory
         return self.kept
 
@@ -60,8 +56,3 @@ class Heads:
         """As `keep`, but forgets them: they are for a new parser."""
         rest, self.kept = self.keep(), b""
         return rest
-
-    def _begin(self) -> int:
-        if self.at == BEHIND_FIRST:
-            return self.piece.find(_END) + len(_END)
-        return max(self.at, AT_START)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from shield.edge.front import Front
@@ -36,8 +35,10 @@ class ConnectionLife(RequestReader):
         "_life",
         "_listed",
         "_listener",
+        "_numbers",
         "_patience",
         "_peer",
+        "_said_last",
         "_transport",
         "_turns",
     )
@@ -50,11 +51,13 @@ class ConnectionLife(RequestReader):
         self._in_front = front.connections
         self._door = front.door
         self._listener = front.listener
+        self._numbers = front.listener.numbers  # its connections and requests are limited in number
         self._peer = ""
         self._life = life
+        self._said_last = False  # the client has said that it sends no further request
         self._listed = False  # as idle, at the door
         self._patience = Patience(front.limits)
-        self._turns: deque[Turn] = deque()  # parsed requests that wait: at most one, and perhaps a refusal
+        self._turns: list[Turn] = []  # parsed requests that wait: at most one, and perhaps a refusal
         self._later = b""  # the bytes behind them, unparsed
         self._later_is_all = False  # further bytes are discarded
         self._framing = AnswerFraming.LENGTH  # of the last streamed response
@@ -62,20 +65,24 @@ class ConnectionLife(RequestReader):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = self._listener.name_of(transport.get_extra_info("peername"))
+        limits = self._limits
+        if self._numbers:
+            if self._life is Life.OUTSIDE:
+                connected = transport.get_extra_info("socket")
+                if not self._door.enter(self._peer, connected, len(self._connections)):
+                    self._take_no_more()
+                    self._transport.abort()
+                    return
+            self._listed = True
+            self._door.idles(self, self._peer)
+            if limits.max_requests:
+                self._life, self._left = Life.NUMBERED, limits.max_requests
         if self._life is Life.OUTSIDE:
-            connected = transport.get_extra_info("socket")
-            if self._listener.numbers and not self._door.enter(self._peer, connected, len(self._connections)):
-                self._take_no_more()
-                self._transport.abort()
-                return
             self._life = Life.OPEN
-        if self._listener.numbers and self._limits.max_requests:
-            self._life, self._left = Life.NUMBERED, self._limits.max_requests
-        if self._limits.max_rate:
-            pace(self._transport, self._limits.max_rate)
+        if limits.max_rate:
+            pace(self._transport, limits.max_rate)
         self._connections.add(self)
         self._in_front.add(self)
-        self._list(idle=True)
 
     def reconsider(self, limits: ClientLimits) -> None:
         """Follow a new regime, which has these limits. If the limit on requests changes, their count starts again."""
@@ -84,7 +91,7 @@ class ConnectionLife(RequestReader):
             pace(self._transport, limits.max_rate)
         self._abide_by(limits)
         self._patience.abide_by(limits)
-        if limits.max_requests != before and self._listener.numbers and self._life in (Life.OPEN, Life.NUMBERED):
+        if limits.max_requests != before and self._numbers and self._life in (Life.OPEN, Life.NUMBERED):
             self._left = limits.max_requests
             self._life = Life.NUMBERED if self._left else Life.OPEN
 
@@ -103,13 +110,15 @@ class ConnectionLife(RequestReader):
         if self in self._in_front:
             self._connections.discard(self)
             self._in_front.discard(self)
-            self._list(idle=False)
-            if self._listener.numbers:
+            if self._numbers:
+                if self._listed:
+                    self._listed = False
+                    self._door.wakes(self)
                 self._door.leave(self._peer)
 
     def _list(self, *, idle: bool) -> None:
         """Report to the door whether this connection is idle, so that it could be closed for another one."""
-        if idle is not self._listed and self._listener.numbers:
+        if idle is not self._listed and self._numbers:
             self._listed = idle
             if idle:
                 self._door.idles(self, self._peer)
@@ -178,13 +187,13 @@ class ConnectionLife(RequestReader):
     def _close(self) -> None:
         """Close once the write buffer is flushed. Until then, and shortly after, the client's bytes are read and
         discarded: unread bytes would make the kernel reset the connection before the response has arrived (RFC 9112
-        §9.6).
+        §9.6). A client that has announced its last request sends no more.
         """
         self._take_no_more()
         self._life = Life.CLOSING
         self._turns.clear()
         self._patience.sweeps = 0
-        if self._reading is Reading.ENDED or not self._transport.can_write_eof():
+        if self._said_last or self._reading is Reading.ENDED or not self._transport.can_write_eof():
             self._transport.close()
         elif not self._transport.is_closing():
             self._transport.write_eof()

@@ -1,8 +1,7 @@
 """Strict parsing of a client's requests: bytes in, a `Turn` for each request out.
 
 llhttp rejects most ambiguous syntax (Content-Length with Transfer-Encoding or twice, folded lines, bare CR or LF,
-space before a colon). `examined` and `Heads` check the rest. A plain request skips those checks: it arrives alone in
-one piece, and its request line is canonical, byte for byte.
+space before a colon). `examined` and `Heads` check the rest. Plain heads don't come here: see `plain`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ from collections.abc import Callable
 
 import httptools
 
-from shield.edge.heads import ALONE, AT_START, BEHIND_FIRST, Heads
+from shield.edge.heads import AT_START, Heads
+from shield.edge.plain import KEEP_ALIVE, WATCHED
 from shield.edge.states import Reading
 from shield.edge.turn import Turn, examined, refusal_of
 from shield.errors import RequestError
-from shield.messages import NOTABLE, Field, Request
+from shield.messages import Field, Request
+from shield.rules.access import DeniedError
 from shield.rules.limits import ClientLimits
 from shield.rules.loops import has_passed, may_be_forwarded
 
@@ -31,9 +32,6 @@ _NO_CHUNKS = b"0\r\n\r\n"  # the only accepted body: empty, without extension or
 
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _begin_of_head = re.compile(rb"(?:\r\n)?(?![\r\n])|\r\Z").match  # one empty line may precede it (RFC 9112 §2.2)
-_KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
-WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
-"""Names of the fields that are inspected while a head is parsed."""
 
 
 class _LaterError(Exception):
@@ -41,20 +39,18 @@ class _LaterError(Exception):
 
 
 class RequestReader(asyncio.Protocol):
-    """The receiving half of a connection. The sending half has `on_headers_complete`, the hot path."""
+    """The receiving half of a connection, for heads that aren't plain: a connection that has none needs no parser."""
 
     __slots__ = (
         "_awaited",
         "_bulky_above",
-        "_cdn_loop",
         "_cdn_loop_lines",
         "_clock",
         "_error",
         "_fields",
         "_heads",
         "_heard",
-        "_host",
-        "_hosts",
+        "_is_checked",
         "_left",
         "_limits",
         "_max_fields",
@@ -73,11 +69,10 @@ class RequestReader(asyncio.Protocol):
         self._clock = clock
         self._abide_by(limits)
         self._heads = Heads()
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: httptools.HttpRequestParser | None = None  # made for the first head that isn't plain
         self._watched = WATCHED
+        self._is_checked = False  # `_objection_to` has to check its requests
         self._node = node
-        self._host: bytes | None = None  # the last valid value of Host
-        self._cdn_loop: bytes | None = None  # the last valid value of CDN-Loop
         self._left = 0  # requests still allowed; 0: any number
         self._reading = _IDLE
         self._heard = False  # bytes have arrived since the last sweep
@@ -91,7 +86,6 @@ class RequestReader(asyncio.Protocol):
         self._fields: list[Field] = []
         self._notable: dict[bytes, bytes] = {}
         self._cdn_loop_lines = 0  # lines of CDN-Loop
-        self._hosts = 0  # lines of Host; a value that isn't known yet counts twice
         self._error: httptools.HttpParserError | None = None  # of the parser, which then gets no more bytes
 
     def _abide_by(self, limits: ClientLimits) -> None:
@@ -107,27 +101,16 @@ class RequestReader(asyncio.Protocol):
             return
         self._heard = True
         self._now = self._clock()
-        heads = self._heads
-        if heads.kept or len(data) > self._bulky_above:
-            self._parse_in_parts(data)
-        else:
-            heads.piece, heads.at = data, ALONE
-            try:
-                self._parser.feed_data(data)
-            except _PARSER_ERRORS as error:
-                self._fail(error)
-            if self._reading is not _IDLE or heads.at != BEHIND_FIRST:
-                self._look_at_rest()
-
-    def _parse_in_parts(self, data: bytes) -> None:
-        """Parse bytes that continue a head, or are so many that a head could exceed its limits."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
         heads, limit = self._heads, self._limits.max_head_bytes
         while data and self._reading is not _DEAF:
             heads.piece, data = heads.parts(data, limit)
             heads.at = AT_START
             if self._error is None:
                 try:
-                    self._parser.feed_data(heads.piece)
+                    parser.feed_data(heads.piece)
                 except _PARSER_ERRORS as error:
                     self._fail(error)
             self._look_at_rest()
@@ -142,9 +125,11 @@ class RequestReader(asyncio.Protocol):
 
     def _fail(self, error: httptools.HttpParserError | httptools.HttpParserUpgrade) -> None:
         if self._reading is _LATER:
-            self._parser = httptools.HttpRequestParser(self)
+            self._parser = None  # another one goes on
             return
         if isinstance(error, httptools.HttpParserUpgrade):
+            if self._reading is _BODY:
+                return  # of a request behind a body that wasn't empty: `_look_at_rest` refuses that
             self._end_after_last()  # its Upgrade was ignored (RFC 9110 §7.8), but llhttp parses no further
             return
         self._error = error
@@ -182,7 +167,7 @@ class RequestReader(asyncio.Protocol):
         self._target = b""
         self._fields = []
         self._notable = {}
-        self._hosts = self._cdn_loop_lines = 0
+        self._cdn_loop_lines = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -192,27 +177,35 @@ class RequestReader(asyncio.Protocol):
         self._fields.append((name, value))
         if name in self._watched:
             if name == b"host":
-                self._hosts += 1 if value == self._host else 2
                 return
             if name == b"cdn-loop":
                 self._cdn_loop_lines += 1
-                plain = value == self._cdn_loop or (may_be_forwarded(value) and not has_passed(value, self._node))
-                if plain and self._cdn_loop_lines == 1:
-                    self._cdn_loop = value
+                if self._cdn_loop_lines == 1 and may_be_forwarded(value) and not has_passed(value, self._node):
                     return  # most CDNs send it: a single valid line leaves the request plain
             if name == b"proxy-connection":  # llhttp treats it as Connection
                 name = b"connection"
-            if name == b"connection" and value in _KEEP_ALIVE:
+            if name == b"connection" and value in KEEP_ALIVE:
                 return
             notable, value = self._notable, value.rstrip(b" \t")
             notable[name] = notable[name] + b", " + value if name in notable else value
 
-    @abstractmethod
     def on_headers_complete(self) -> None:
-        """Answer the request, at once if it is plain."""
+        parser = self._parser
+        if self._reading is not _HEAD or parser is None:
+            return
+        self._reading = _IDLE
+        request = Request(parser.get_method(), self._target, self._fields, self._notable)
+        over = None
+        if self._is_checked:
+            over = self._objection_to(request)
+            if isinstance(over, DeniedError):
+                self._deny(request, over)
+                return
+        self._examine(request, over)
 
     def _examine(self, request: Request, error: RequestError | None = None) -> None:
         """Check and take a request that isn't plain, or that is refused for `error` if it is sound."""
+        assert self._parser is not None
         turn = examined(request, self._heads.take(), self._parser, self._limits, self._now)
         turn.error = turn.error or error
         if self._left:
@@ -234,9 +227,7 @@ class RequestReader(asyncio.Protocol):
         """Take a complete request; after the last one of the connection, ignore further bytes."""
         goes_on = turn.keep_alive and (turn.error is None or not turn.error.ends_connection)
         self._take(turn)
-        if goes_on:
-            self._host = next((value for name, value in turn.request.fields if name == b"host"), None)
-        else:
+        if not goes_on:
             self._take_no_more()
 
     def _take_no_more(self) -> None:
@@ -244,9 +235,16 @@ class RequestReader(asyncio.Protocol):
         if self._reading is not Reading.ENDED:
             self._reading = _DEAF
 
-    def _let_in(self) -> bool:
-        """Whether the request just parsed is admitted; if not, it has been refused. Called if `_is_checked`."""
-        return True
+    def _objection_to(self, request: Request) -> RequestError | None:
+        """The denial of a request, or the refusal of one beyond a limit; None if it is admitted. Called if
+        `_is_checked`.
+        """
+        return None
+
+    def _deny(self, request: Request, denied: DeniedError) -> None:
+        """Refuse a request without looking at the rest of it, and take no more."""
+        self._take(Turn(Request(request.method, request.target, [], {}), False, False, self._now, denied))
+        self._take_no_more()
 
     # the sending half
 

@@ -197,6 +197,11 @@ def _origin_form(target: bytes, host: tuple[bytes, bytes] | None) -> bytes | Non
     return parts[2]
 
 
+def is_host(value: bytes) -> bool:
+    """Whether it is a valid value of Host (RFC 9110 §7.2)."""
+    return _host(value) is not None
+
+
 def _host(value: bytes) -> tuple[bytes, bytes] | None:
     """Host in lower case and port (b"" for none) of a Host value or authority; None for an invalid one.
 

@@ -98,6 +98,10 @@ FRAMING = [
     refused("no chunks, with a blank", head(b"Transfer-Encoding: chunked") + b"0 \r\n\r\n"),
     refused("no chunks, with an empty line before", head(b"Transfer-Encoding: chunked") + b"\r\n" + CHUNKS),
     refused("no chunks and a trailer", head(b"Transfer-Encoding: chunked") + b"0\r\nX: y\r\n\r\n"),
+    refused(
+        "no chunks, a trailer, and an upgrade behind them",
+        head(b"Transfer-Encoding: chunked") + b"0\r\nX: y\r\n\r\n" + head(b"Connection: upgrade", b"Upgrade: x"),
+    ),
     refused("no chunks but a request", head(b"Transfer-Encoding: chunked") + b"GET /b HTTP/1.1\r\n" + HOST + b"\r\n"),
     refused("a chunk of one byte", head(b"Transfer-Encoding: chunked") + b"1\r\n0\r\n" + CHUNKS),
     refused(

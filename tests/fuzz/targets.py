@@ -15,6 +15,7 @@ from tests.fuzz import (
     naming,
     purges,
     replayed,
+    reported,
     stored,
     syntax,
     warmed,
@@ -37,4 +38,5 @@ TARGETS: Mapping[str, Target] = {
     **purges.TARGETS,
     **warmed.TARGETS,
     **replayed.TARGETS,
+    **reported.TARGETS,
 }

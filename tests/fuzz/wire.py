@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 from shield.edge.connection import ClientConnection
+from shield.edge.plain import PlainHeads
 from shield.edge.reading import RequestReader
 from shield.edge.states import Life
 from shield.edge.turn import Turn
@@ -36,6 +36,7 @@ _is_printable = re.compile(r"[ -~]*").fullmatch
 ROUTES = Routes([Route("all")])
 PLAIN = b"GET /a HTTP/1.1\r\nHost: cdn.example\r\n\r\n"
 LIMITS = ClientLimits(max_head_bytes=400, max_target_bytes=60, max_fields=8)
+LINES = PlainHeads(b"fra-1")
 MAX_FIELDS = 20
 NO_CHUNKS = b"0\r\n\r\n"
 TOO_LONG = {414, 431}
@@ -63,10 +64,11 @@ class Listener(ClientConnection):
         self._life = Life.NUMBERED if careful else Life.OPEN
         self._is_checked = False
         self._transfer = None
-        self._turns = deque([Turn(Request(b"GET", b"/", [], {}), True, False, 0.0)])  # so that each has to wait
+        self._turns = []
+        self._plain_heads = LINES
         self._later = b""
         self._proxy = cast(Any, SimpleNamespace(in_force=SimpleNamespace(regime=None)))
-        self.data_received(PLAIN)  # whose Host may come again
+        self.data_received(PLAIN)
 
     def heard(self, *said: bytes) -> list[Taken]:
         for piece in said:
@@ -81,6 +83,9 @@ class Listener(ClientConnection):
             self.taken.append(
                 Taken(None, request.method, request.target, tuple(request.fields), turn.keep_alive, turn.http10)
             )
+
+    def _answer_plain(self, request: Request, keep_alive: bool) -> None:
+        self._go_through(Turn(request, keep_alive, False, 0.0))
 
     def _end_after_last(self) -> None:
         self._take_no_more()

@@ -1,0 +1,171 @@
+"""Rows of providers' reports: which are about reads, of which bucket, and how many bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+
+import pytest
+
+from shield.rules.bill import Usage
+from shield.rules.focus import COLUMNS, focus_rows
+from shield.rules.prices import Price
+from shield.rules.reports import GB, GIB, ReportedRead, ReportError, ReportRow, format_of, is_s3_line, s3_read
+
+DAY = datetime(2026, 11, 3, tzinfo=UTC).timestamp()
+
+
+def read(text: str, gigabyte: int = GIB) -> list[ReportedRead]:
+    """The reads in a table."""
+    rows: list[ReportRow] = list(csv.DictReader(io.StringIO(text), restval=""))
+    found = format_of(list(rows[0]))
+    assert found is not None
+    return [each for each in (found.read(row, gigabyte) for row in rows) if each is not None]
+
+
+LEGACY = (
+    "identity/LineItemId,lineItem/LineItemType,lineItem/UsageStartDate,lineItem/UsageEndDate,lineItem/ProductCode,"
+    "lineItem/UsageType,lineItem/ResourceId,lineItem/UsageAmount,lineItem/CurrencyCode,lineItem/UnblendedCost\n"
+)
+CUR_2 = LEGACY.replace("identity/LineItemId", "identity_line_item_id")
+for old, new in (
+    ("lineItem/LineItemType", "line_item_line_item_type"),
+    ("lineItem/UsageStartDate", "line_item_usage_start_date"),
+    ("lineItem/UsageEndDate", "line_item_usage_end_date"),
+    ("lineItem/ProductCode", "line_item_product_code"),
+    ("lineItem/UsageType", "line_item_usage_type"),
+    ("lineItem/ResourceId", "line_item_resource_id"),
+    ("lineItem/UsageAmount", "line_item_usage_amount"),
+    ("lineItem/CurrencyCode", "line_item_currency_code"),
+    ("lineItem/UnblendedCost", "line_item_unblended_cost"),
+):
+    CUR_2 = CUR_2.replace(old, new)
+_HOUR = "2026-11-03T00:00:00Z,2026-11-03T01:00:00Z"
+AWS_ROWS = (
+    f"1,Usage,{_HOUR},AmazonS3,EUC1-DataTransfer-Out-Bytes,images,0.5,USD,0.045\n"
+    f"2,Usage,{_HOUR},AmazonS3,EUC1-Requests-Tier2,images,1200.0,USD,0.000516\n"
+    f"3,Usage,{_HOUR},AmazonS3,EUC1-USE1-AWS-Out-Bytes,images,0.25,USD,0.005\n"
+    f"4,Usage,{_HOUR},AmazonS3,EUC1-Requests-Tier1,images,9,USD,0.1\n"  # PUT and LIST
+    f"5,Usage,{_HOUR},AmazonS3,EUC1-TimedStorage-ByteHrs,images,7,USD,0.1\n"
+    f"6,Usage,{_HOUR},AmazonS3,EUC1-DataTransfer-In-Bytes,images,7,USD,0\n"
+    f"7,Usage,{_HOUR},AmazonEC2,EUC1-DataTransfer-Out-Bytes,i-1,7,USD,0.1\n"
+    f"8,Tax,{_HOUR},AmazonS3,EUC1-DataTransfer-Out-Bytes,images,7,USD,0.1\n"
+)
+
+
+@pytest.mark.parametrize("header", [LEGACY, CUR_2], ids=["legacy", "2.0"])
+def test_aws_rows_of_egress_and_get_requests_count_and_no_others(header: str) -> None:
+    found = read(header + AWS_ROWS)
+
+    assert [(each.requests, each.sent) for each in found] == [(0, GIB // 2), (1200, 0), (0, GIB // 4)]
+    assert {each.bucket for each in found} == {"images"}
+    assert found[0] == ReportedRead(DAY, DAY + 3600, "images", 0, GIB // 2, 0.045, "USD")
+    assert read(header + AWS_ROWS, GB)[0].sent == GB // 2
+
+
+def test_a_focus_export_counts_usage_of_egress_and_reads_in_its_units() -> None:
+    header = (
+        "ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId,ConsumedQuantity,ConsumedUnit,SkuMeter,"
+        "ChargeDescription,EffectiveCost,BillingCurrency\n"
+    )
+    hour = "2026-11-03T00:00:00Z,2026-11-03T01:00:00Z"
+    found = read(
+        header
+        + f"Usage,{hour},arn:aws:s3:::images,2,GiB,Data transfer out,,0.2,EUR\n"
+        + f"Usage,{hour},images,3,10K requests,,Class B operations (read),0.1,EUR\n"
+        + f"Usage,{hour},images,5,GB-Mo,Storage,,0.1,EUR\n"
+        + f"Usage,{hour},images,5,GB,Storage,,0.1,EUR\n"
+        + f"Credit,{hour},images,9,GB,Data transfer out,,-1,EUR\n"
+    )
+
+    assert [(each.bucket, each.requests, each.sent) for each in found] == [
+        ("images", 0, 2 * GIB),
+        ("images", 30_000, 0),
+    ]
+    assert found[0].money == 0.2 and found[0].currency == "EUR"
+
+
+@pytest.mark.parametrize("version", COLUMNS)
+def test_what_we_export_as_focus_is_read_again(version: str) -> None:
+    usage = [Usage(int(DAY), "fra", "images", "miss", 123_456_789, (1000, 0, 50, 9, 1))]
+    origins = {"fra": {"provider": "aws", "region": "eu-central-1", "bucket": "images"}}
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS[version])
+    writer.writeheader()
+    writer.writerows(focus_rows(usage, {"fra": Price(0.09, 0.0004)}, origins, {}, version))
+
+    found = read(out.getvalue(), GB)
+
+    assert sum(each.sent for each in found) == 123_456_789
+    assert sum(each.requests for each in found) == 1050
+    assert {(each.start, each.stop, each.bucket) for each in found} == {(DAY, DAY + 3600, "images")}
+
+
+def test_rows_of_a_b2_account_repeat_those_of_its_buckets_and_are_left_out() -> None:
+    found = read(
+        "date,bucket_id,bucket_name,uploaded_gb,downloaded_gb,downloaded_bytes,stored_gb,api_txn_class_b\n"
+        "2026-11-03,,,0,40.0,40000000,0,99\n"
+        "2026-11-03,b4d5e6,images,0,0.04,40000000,0.47,99\n"
+    )
+
+    assert found == [ReportedRead(DAY, DAY + 86400, "images", 99, 40_000_000)]
+
+
+S3_LINE = (
+    "79a59df900b949e5 images [06/Feb/2026:00:00:38 +0000] 192.0.2.3 {requester} 3E57427F33A59F07 {operation} a/b "
+    '"GET /images/a/b.webp?versionId=1 HTTP/1.1" 200 - {sent} 2000 70 10 "-" "{agent}" - s9lzHYrFp76ZVxRc== SigV4 '
+    "ECDHE-RSA-AES128-GCM-SHA256 AuthHeader images.s3.eu-central-1.amazonaws.com TLSV1.2 - -"
+)
+
+
+def s3_line(
+    sent: str = "1500",
+    operation: str = "REST.GET.OBJECT",
+    agent: str = "shield",
+    requester: str = "arn:aws:iam::1:user/x",
+) -> str:
+    return S3_LINE.format(sent=sent, operation=operation, agent=agent, requester=requester)
+
+
+def test_a_line_of_an_s3_log_tells_reader_and_bytes_and_ours_by_its_user_agent() -> None:
+    at = datetime(2026, 2, 6, 0, 0, 38, tzinfo=UTC).timestamp()
+
+    assert is_s3_line(s3_line())
+    assert s3_read(s3_line()) == ReportedRead(
+        at, at, "images", 1, 1500, reader="arn:aws:iam::1:user/x shield", is_ours=True
+    )
+    other = s3_read(s3_line(agent="curl/8.5.0 (x)", requester="-"))
+    assert other is not None and (other.reader, other.is_ours) == ("192.0.2.3 curl", False)
+    assert s3_read(s3_line(operation="REST.PUT.OBJECT")) is None
+    absent = s3_read(s3_line(sent="-"))
+    assert absent is not None and absent.sent == 0
+
+
+def test_a_cloud_storage_log_counts_reads() -> None:
+    found = read(
+        '"time_micros","c_ip","cs_method","sc_status","sc_bytes","cs_user_agent","cs_bucket","cs_object"\n'
+        f'"{int(DAY * 1e6)}","192.0.2.3","GET","200","1500","shield","images","a"\n'
+        f'"{int(DAY * 1e6)}","192.0.2.3","PUT","200","0","shield","images","a"\n'
+    )
+
+    assert found == [ReportedRead(DAY, DAY, "images", 1, 1500, reader="192.0.2.3 shield", is_ours=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "said"),
+    [
+        (LEGACY + AWS_ROWS.replace(",0.5,", ",half,"), "lineItem/UsageAmount", "expected a number, got half"),
+        (LEGACY + AWS_ROWS.replace("2026-11-03T00:00:00Z,", "Tuesday,"), "lineItem/UsageStartDate", "got Tuesday"),
+        (LEGACY.replace("lineItem/ResourceId", "x") + AWS_ROWS, "lineItem/ResourceId", "export it with resource ids"),
+    ],
+)
+def test_a_field_that_cant_be_understood_is_named(text: str, column: str, said: str) -> None:
+    with pytest.raises(ReportError) as error:
+        read(text)
+    assert error.value.column == column and said in str(error.value)
+
+
+def test_a_table_of_another_kind_is_none() -> None:
+    assert format_of(["a", "b"]) is None
+    assert not is_s3_line('192.0.2.1 - - [06/Feb/2026:00:00:38 +0000] "GET / HTTP/1.1" 200 5 "-" "-"')
