@@ -62,6 +62,10 @@ class ParallelBuild(build_ext):
             raise SystemExit("an editable installation can't be compiled: it would hide later changes of the source")
 
     def build_extensions(self) -> None:
+        wanted = {Path(each) for each in self.get_outputs()}
+        for stale in set(Path(self.build_lib).glob("shield/**/*.so")) - wanted:
+            stale.unlink()  # of a module that was compiled in an earlier build: it would be imported
+
         one_by_one = self.compiler.compile
 
         def compile_all(sources: Sequence[str], *arguments: Any, **options: Any) -> list[str]:

@@ -13,11 +13,8 @@ from shield.process import ProcessStatistics
 
 def build_family() -> Family:
     """What runs."""
-    labels = {
-        "version": __version__,
-        "python": platform.python_version(),
-        "compiled": "yes" if is_compiled() else "no",
-    }
+    compiled = "yes" if is_compiled() else "no"
+    labels = {"version": __version__, "python": platform.python_version(), "compiled": compiled}
     return Family("build_info", "1 for the version that runs", [Sample(1.0, labels)], gauge=True, alike=True)
 
 
