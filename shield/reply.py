@@ -13,16 +13,20 @@ from shield.outcome import HEALTH, Outcome, Trailer, key_name, node_name, plain_
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
-from shield.rules.hidden import shown
 from shield.rules.link_lifetime import REST, capped
 from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
-from shield.store.tiers import Plain
+from shield.store.plain import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 
 _RETRIABLE_BY_CONNECTION = (404, 405, 429)
+
+
+UNAVAILABLE = "no origin could answer"
+OVER_BUDGET = "the budget of its origins is spent"
+"""Texts of responses that no origin gave."""
 
 
 class Reply:
@@ -120,18 +124,13 @@ class Replies:
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
     def of_plain(self, plain: Plain, resource: Resource, *, with_body: bool) -> Reply:
-        """A hit on a disk, for a request without special fields."""
-        status, block, body, length, age, ttl, tier = plain
+        """A hit, for a request without special fields."""
+        status, shown, parts, length, age, ttl, tier, _, _ = plain
         told = b"; key=" + key_name(resource.key.text) if self._tells_key else b""
-        head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
-        parts, sent = ((body,), length) if with_body else ((), 0)
-        return Reply(status, head, parts, sent, plain_hit(tier), resource.route.name)
-
-    def render_hit(self, entry: Entry, age: int) -> None:
-        """The head of a plain hit, once per entry and second of age."""
-        told = b"; key=" + key_name(entry.key.text) if self._tells_key else b""
-        entry.rendered = self._hit % (entry.head.shown, age, int(entry.freshness.lifetime) - age, told)
-        entry.rendered_age = age
+        head = self._hit % (shown, age, ttl, told)
+        if with_body:
+            return Reply(status, head, parts, length, plain_hit(tier), resource.route.name)
+        return Reply(status, head, (), 0, plain_hit(tier), resource.route.name)
 
     def selection(
         self,
@@ -171,7 +170,14 @@ class Replies:
         return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
     def unavailable(
-        self, status: int, request: Request, now: float, outcome: Outcome, *, retry_after: float | None = None
+        self,
+        status: int,
+        request: Request,
+        now: float,
+        outcome: Outcome,
+        *,
+        retry_after: float | None = None,
+        text: str = UNAVAILABLE,
     ) -> Reply:
         """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5).
 
@@ -180,7 +186,7 @@ class Replies:
         again = self._retry_after
         if retry_after is not None:
             again = (again[0], b"%d" % max(1, math.ceil(retry_after)))
-        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(again,))
+        return self.own(status, text, request, now, outcome=outcome, fields=(again,))
 
     def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
         """Whether the node can serve, as JSON."""

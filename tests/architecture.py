@@ -21,6 +21,7 @@ PURE = frozenset(
         "binascii",
         "bisect",
         "collections",
+        "csv",
         "dataclasses",
         "datetime",
         "enum",

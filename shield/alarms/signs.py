@@ -15,6 +15,7 @@ from shield.rules.alarm_signs import (
     AlarmLimits,
     OriginSign,
     WorkerSigns,
+    of_budgets,
     of_drills,
     of_expiry,
     of_origins,
@@ -92,6 +93,8 @@ def troubles_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[li
     """What the conductor alone has to tell, and the kinds of which it knows nothing yet."""
     origins = [OriginSign.of(origin.name, origin.seen.record()) for origin in figures.origins.all()]
     found = of_origins(origins, is_frozen=figures.origins.is_frozen)
+    found += of_budgets(figures.budgets.standings())
+    found += figures.spikes.troubles()
     for name, ramp in ramps.all().items():
         if ramp.status is RampStatus.ABORTED and ramp.end is not RampEnd.OPERATOR:
             why = "" if ramp.end is None else ramp.end.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from shield import __version__
 from shield.cli.alarms import app as _alarms
+from shield.cli.cost_commands import advise as _advise
 from shield.cli.cost_commands import app as _cost
 from shield.cli.cost_commands import prices as _prices
 from shield.cli.drill import app as _drill
@@ -89,6 +91,7 @@ def serve(
 
         shield serve --config shield.yaml
     """
+    gc.disable()  # what is imported stays, and is only walked in vain; `supervise` enables it
     from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
 
     raise typer.Exit(run(config, watch=watch))
@@ -445,6 +448,7 @@ _app.add_typer(_alarms, rich_help_panel=_SEE)
 _app.add_typer(_cost, rich_help_panel=_SEE)
 _app.command(name="prices", rich_help_panel=_SEE)(_prices)
 _app.command(name="simulate", rich_help_panel=_SEE)(_simulate)
+_app.command(name="advise", rich_help_panel=_SEE)(_advise)
 _app.command(name="top", rich_help_panel=_SEE)(_top)
 _app.command(name="log", rich_help_panel=_SEE)(_log)
 _app.add_typer(_origin, rich_help_panel=_ORIGINS)

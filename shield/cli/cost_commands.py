@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, origin_names
+from shield.cli.options import AsJson, ConfigFile, TokenFile, origin_names
+from shield.cli.simulate import SizesOption
 from shield.config import CONFIG_VARIABLE
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
         shield cost --config shield.yaml
         shield cost --config shield.yaml --by reason --month 2026-11
         shield cost --config shield.yaml --focus 1.2
+        shield cost --config shield.yaml --suspects
     """,
 )
 
@@ -59,6 +61,15 @@ def _bill(
         str | None,
         typer.Option(help="As rows of FOCUS, version 1.2 or 1.3, by hour.", show_default=False, metavar="VERSION"),
     ] = None,
+    suspects: Annotated[
+        bool,
+        typer.Option(
+            "--suspects",
+            help="Instead, ask the running node which keys, queries and clients make origins give more than clients "
+            "get, of the last five minutes; 2 if it doesn't answer.",
+        ),
+    ] = False,
+    token_file: TokenFile = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -66,6 +77,10 @@ def _bill(
 
     if config is None:
         raise typer.BadParameter("expected --config FILE", context)
+    if suspects:
+        from shield.cli.suspects import suspects as show
+
+        raise typer.Exit(show(config, as_json=as_json))
     if sum([as_json, as_csv, focus is not None]) > 1:
         raise typer.BadParameter("--json, --csv and --focus exclude each other")
     if focus not in (None, "1.2", "1.3"):
@@ -117,6 +132,64 @@ def _reconcile(
     from shield.cli.reconcile import reconcile as run
 
     wish = ReconcileWish(report, ledger or (), origin, tolerance, decimal=decimal, as_json=as_json)
+    raise typer.Exit(run(config, wish))
+
+
+def advise(
+    config: ConfigFile,
+    log: Annotated[
+        list[str],
+        typer.Option(
+            "--log", help="An access log, also packed by gzip, or in Parquet; -: standard input.", metavar="FILE"
+        ),
+    ],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
+    ] = None,
+    number: Annotated[int, typer.Option("-n", min=1, max=20, help="Changes at most.", metavar="N")] = 3,
+    sample: Annotated[
+        str | None,
+        typer.Option(help="Share of the paths in each of up to 8 samples.", show_default=False, metavar="SHARE"),
+    ] = None,
+    warm_up: Annotated[
+        str, typer.Option(help="Share of the log's time that only fills the caches.", metavar="SHARE")
+    ] = "0",
+    origin_lifetime: Annotated[
+        str | None,
+        typer.Option(
+            help="The max-age that origins send. Default: none, as most objects in S3.",
+            show_default=False,
+            metavar="DURATION",
+        ),
+    ] = None,
+    cdn_hits: Annotated[
+        bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
+    ] = False,
+    sizes: SizesOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Advise changes of settings that lower the bill of origins: the three that save most, with their figures.
+
+    Some twenty changes are tried on the log, as `shield simulate` would: more RAM and disk, longer lifetimes, query
+    parameters that were seen to change nothing, the cheapest origin first, other providers. Fewer probes and hedges
+    are judged by the ledger. Each comes with what it takes and the settings to write. What saves less than a
+    hundredth isn't advised; of sizes and lifetimes, the smallest that is nearly as good as the greatest. Each try
+    takes as long as a simulation does: take a --sample of large logs.
+
+    Exit codes: 0, 2 if settings, logs or options can't be used.
+
+    Examples:
+
+        shield advise --config shield.yaml --log access.log.gz
+        shield advise --config shield.yaml --log access.log --sample 5% --warm-up 30% -n 5
+    """
+    from shield.cli.advise import AdviceWish
+    from shield.cli.advise import advise as run
+
+    wish = AdviceWish(
+        [*log, *(more or ())], number, sample, warm_up, origin_lifetime, sizes, cdn_hits=cdn_hits, as_json=as_json
+    )
     raise typer.Exit(run(config, wish))
 
 

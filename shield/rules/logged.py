@@ -77,6 +77,24 @@ _CLOUDFRONT = (
 _own_result = re.compile(r'" cache=([a-z]+) ').search  # behind a line in this node's combined format
 
 
+LOG_FIELDS = frozenset(
+    {
+        *_METHODS,
+        *_TARGETS,
+        *_STATUSES,
+        *_TIMES,
+        *_SIZES,
+        *_RESULTS,
+        "request",
+        "date",
+        "cs-uri-query",
+        "cache",
+        "broken",
+    }
+)
+"""All fields that are looked at, to read no others of wide tables."""
+
+
 class LogReader:
     """Reads the lines of one file, which may be of any of these formats, each on its own."""
 
@@ -91,7 +109,7 @@ class LogReader:
                 said = json.loads(line)
             except (ValueError, RecursionError):
                 return None
-            return _of_fields(said)
+            return self.read_fields(said)
         found = _combined(line)
         if found is not None:
             at = _moment(found[1])
@@ -109,7 +127,11 @@ class LogReader:
             return _OTHER
         if "\t" not in line:
             return None
-        return _of_fields(dict(zip(self._columns, line.split("\t"), strict=False)))
+        return self.read_fields(dict(zip(self._columns, line.split("\t"), strict=False)))
+
+    def read_fields(self, said: Any) -> LoggedRequest | None:
+        """The request of named fields, as of JSON or a table."""
+        return _of_fields(said)
 
 
 def _of_fields(said: Any) -> LoggedRequest | None:

@@ -7,8 +7,9 @@ paths, so that their results tell how far one can be trusted.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import xxhash
 
@@ -110,12 +111,21 @@ class Gathering:
 
     def take(self, lines: Iterable[str]) -> None:
         """The lines of one file."""
-        tally, read, samples, share = self.tally, LogReader().read, self.samples, self.share
-        for line in lines:
+        read = LogReader().read
+        self._take((read(line), bool(line.strip()), _own(line)) for line in lines)
+
+    def take_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The rows of a table, as named fields."""
+        read = LogReader().read_fields
+        self._take((read(row), True, str(row.get("cache") or "") if "target" in row else "") for row in rows)
+
+    def _take(self, requests: Iterable[tuple[LoggedRequest | None, bool, str]]) -> None:
+        """Requests, each with whether anything was said at all, and this node's result of it, "" for others' logs."""
+        tally, samples, share = self.tally, self.samples, self.share
+        for request, is_said, own in requests:
             tally.lines += 1
-            request = read(line)
             if request is None:
-                tally.unreadable += bool(line.strip())
+                tally.unreadable += is_said
                 continue
             if request.kind is LineKind.OTHER:
                 tally.other += 1
@@ -123,9 +133,9 @@ class Gathering:
             if request.kind is LineKind.ANSWERED and not self.takes_answered:
                 tally.answered += 1
                 continue
-            if '"cache":' in line or " cache=" in line:
+            if own:
                 tally.own += 1
-                tally.own_hits += '"cache":"hit"' in line or " cache=hit " in line
+                tally.own_hits += own == "hit"
             if not tally.requests or request.at < tally.first:
                 tally.first = request.at
             tally.last = max(tally.last, request.at)
@@ -141,6 +151,13 @@ class Gathering:
     def finish(self) -> None:
         for sample in self.samples:
             sample.sort()
+
+
+def _own(line: str) -> str:
+    """ "hit" or "other" for a line of this node's log, by whichever format; "" for others' logs."""
+    if '"cache":' not in line and " cache=" not in line:
+        return ""
+    return "hit" if '"cache":"hit"' in line or " cache=hit " in line else "other"
 
 
 def _part(target: bytes) -> float:

@@ -12,6 +12,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import Shield, settings_of
 
 ORIGIN = {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": {"egress": 0.1}}
 
@@ -187,3 +189,68 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path, log: Path) -> No
 
     assert found.exit_code == 2
     assert "wrong.yaml" in found.stderr
+
+
+def unsized_log(path: Path) -> Path:
+    """Objects of 10,000 bytes, one that was only seen as 304 and one only in parts."""
+    lines = [line(f"/o/{n}", float(n)) for n in range(3)]
+    for target, status in (("/o/304", 304), ("/o/206", 206)):
+        said = {"time": 5.0, "method": "GET", "target": target, "status": status, "bytes": 7, "cache": "miss"}
+        lines.append(json.dumps(said))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_sizes_that_the_log_lacks_come_from_a_listing(tmp_path: Path) -> None:
+    log, settings = unsized_log(tmp_path / "access.log"), config(tmp_path, "a.yaml")
+    listing = tmp_path / "inventory.csv.gz"
+    listing.write_bytes(gzip.compress(b"key,size\no/304,50000\no/0,1\nother,9\n"))
+
+    def received(*options: object) -> tuple[float, float]:
+        (node,) = plain("--config", settings, "--log", log, *options)["nodes"]
+        return node["origin_bytes"]["all"]["value"] - 5 * 400, round(node["guessed_requests_ratio"], 3)
+
+    assert received() == (5 * 10_000, 0.4)
+    assert received("--sizes", listing) == (4 * 10_000 + 50_000, 0.2)
+
+
+def test_sizes_come_from_the_cache_directories_too(tmp_path: Path) -> None:
+    tiers = [{"name": "ssd", "directories": [{"path": str(tmp_path / "ssd"), "capacity": "128MiB"}]}]
+    with FaultyOrigin() as origin:
+        origin.serves("/o/206", bytes(60_000), lifetime=60)
+        with Shield(settings_of({"fra": origin}, cache={"tiers": tiers})) as shield:
+            assert shield.get("/o/206").status == 200
+    settings = config(tmp_path, "a.yaml", node="test-1", cache={"tiers": tiers})
+
+    (node,) = plain("--config", settings, "--log", unsized_log(tmp_path / "access.log"), "--sizes", "store")["nodes"]
+
+    assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("nothing of use\n", "no line names an object and its size; expected"), (None, "can't be read: No such file")],
+)
+def test_a_listing_that_is_none_is_said(tmp_path: Path, text: str | None, said: str) -> None:
+    listing = tmp_path / "listing"
+    if text is not None:
+        listing.write_text(text)
+    log = unsized_log(tmp_path / "access.log")
+
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log, "--sizes", listing)
+
+    assert found.exit_code == 2 and f"--sizes {listing}" in found.stderr and said in found.stderr
+
+
+def test_logs_may_be_parquet(tmp_path: Path, log: Path) -> None:
+    polars = pytest.importorskip("polars", reason="the extra `tables`")
+    table = polars.DataFrame([json.loads(text) for text in log.read_text().splitlines()])
+    table.with_columns(time=polars.from_epoch("time", time_unit="s")).write_parquet(tmp_path / "log-1.parquet")
+    settings = config(tmp_path, "a.yaml")
+
+    as_text, as_table = (plain("--config", settings, "--log", each) for each in (log, tmp_path / "log-*.parquet"))
+
+    assert as_table["nodes"] == as_text["nodes"] and as_table["log"] == as_text["log"]
+    table.select("cache").write_parquet(tmp_path / "other.parquet")
+    found = run("--config", settings, "--log", tmp_path / "other.parquet")
+    assert found.exit_code == 2 and "is a GET or HEAD of an object" in found.stderr

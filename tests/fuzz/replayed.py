@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from shield.rules.listed import SizeReader
 from shield.rules.logged import LineKind, LogReader
 from tests.fuzz.target import Target
 from tests.fuzz.warmed import COMBINED, LOGGED
@@ -21,6 +22,13 @@ def check_lines(data: bytes) -> None:
         assert found.size < 0 or not found.is_head
 
 
+def check_sizes(data: bytes) -> None:
+    reader = SizeReader()
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        found = reader.read(line)
+        assert found is None or (found.size >= 0 and isinstance(found.path, bytes))
+
+
 TARGETS = {
     "replayed-lines": Target(
         check_lines,
@@ -31,5 +39,16 @@ TARGETS = {
             json.dumps({"EdgeStartTimestamp": "2026-01-01T00:00:00Z", "ClientRequestURI": "/"}).encode(),
         ),
         (b'"status"', b'"time"', b'"url"', b"#Fields:", b"\t", b'"HEAD ', b" 206 ", b"-", b"1e999", b"NaN", b"+9999"),
+    ),
+    "listed-sizes": Target(
+        check_sizes,
+        (
+            b"key,size\na/b,15",
+            b'"bucket","a/b+c","15","2026"',
+            b"2026-11-03 12:00:01       1500 a/b",
+            b'    "Key": "a/b",\n    "Size": 15',
+            b'{"key": "s1:/a", "bytes": 15, "ttl_seconds": 1}',
+        ),
+        (b'"Key": ', b'"Size": ', b"size", b"key", b"%zz", b"\xff", b"99999999999999999999"),
     ),
 }

@@ -45,13 +45,12 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
+def is_written(store: Store) -> bool:
+    """Whether nothing is on its way to the disk."""
+    disk = store.statistics().disk
+    return disk is not None and not disk.pending and not any(v.backlog_bytes for t in disk.tiers for v in t.volumes)
+
+
 async def written(store: Store) -> None:
     """Wait for all that is on its way to the disk."""
-
-    def is_written() -> bool:
-        disk = store.statistics().disk
-        return (
-            disk is not None and not disk.pending and not any(v.backlog_bytes for t in disk.tiers for v in t.volumes)
-        )
-
-    await until(is_written)
+    await until(lambda: is_written(store))

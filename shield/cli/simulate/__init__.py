@@ -19,6 +19,16 @@ _SweepOption = Annotated[
     ),
 ]
 
+SizesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes",
+        help="A listing with the sizes of objects that logs don't tell; store: the cache directories.",
+        show_default=False,
+        metavar="FILE",
+    ),
+]
+
 
 def simulate(
     config: Annotated[
@@ -28,11 +38,13 @@ def simulate(
         ),
     ],
     log: Annotated[
-        list[Path],
-        typer.Option("--log", help="An access log, also packed by gzip; -: standard input.", metavar="FILE"),
+        list[str],
+        typer.Option(
+            "--log", help="An access log, also packed by gzip, or in Parquet; -: standard input.", metavar="FILE"
+        ),
     ],
     more: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
     ] = None,
     sweep: _SweepOption = None,
@@ -54,6 +66,7 @@ def simulate(
     cdn_hits: Annotated[
         bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
     ] = False,
+    sizes: SizesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with drawings, too.", show_default=False, metavar="FILE")
@@ -63,8 +76,9 @@ def simulate(
 
     The requests of the logs go through the routes, keys, lifetimes, tiers and prices of each settings file, without a
     network and without bodies. Logs may be this node's (JSON), in the combined format (nginx, Apache), or of
-    CloudFront, Cloudflare or Fastly; lines that the CDN answered from its own cache are left out, since they don't
-    reach a node. What a log doesn't tell is said with the results.
+    CloudFront, Cloudflare or Fastly, also as tables in Parquet, in a bucket, too, with the extra `tables`; lines that
+    the CDN answered from its own cache are left out, since they don't reach a node. What a log doesn't tell is said
+    with the results.
 
     Exit codes: 0, 2 if settings, logs or options can't be used.
 
@@ -74,11 +88,20 @@ def simulate(
         shield simulate --config shield.yaml --config larger.yaml --log access.log
         shield simulate --config shield.yaml --log access.log --sweep memory=1GiB,2GiB,4GiB --html ram.html
         shield simulate --config shield.yaml --log access.log --sample 1%
+        shield simulate --config shield.yaml --log s3://logs/cdn/2026-11-*.parquet --sizes inventory.csv.gz
     """
     from shield.cli.simulate.run import SimulationWish
     from shield.cli.simulate.run import simulate as run
 
     wish = SimulationWish(
-        config, [*log, *(more or ())], sweep, sample, warm_up, origin_lifetime, cdn_hits=cdn_hits, html=html
+        config,
+        [*log, *(more or ())],
+        sweep,
+        sample,
+        warm_up,
+        origin_lifetime,
+        cdn_hits=cdn_hits,
+        html=html,
+        sizes=sizes,
     )
     raise typer.Exit(run(wish, as_json=as_json))

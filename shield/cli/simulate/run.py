@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shield.build.simulation import resized, simulation_terms
 from shield.cli.check import read
-from shield.cli.lines import lines_of
 from shield.cli.simulate.outputs import as_page, as_plain, notes, print_table
-from shield.config.units import ExpectedError, format_size, parse_duration, parse_share, parse_size
-from shield.errors import ConfigError, ShieldError
-from shield.simulate.node import SimulationTerms, replayed
-from shield.simulate.results import Foretold, Replayed, foretold
+from shield.cli.simulate.replays import UnreadableLogError, gathered, listed_sizes, outcome, parsed
+from shield.config.settings import Settings
+from shield.config.units import format_size, parse_duration, parse_share, parse_size
+from shield.errors import ConfigError
+from shield.simulate.node import SimulationTerms, unsized
 from shield.simulate.traffic import Gathering
-
-
-class UnreadableLogError(ShieldError):
-    """A log that can't be read, or has no request in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +24,14 @@ class SimulationWish:
     """The options, as written."""
 
     configs: Sequence[Path]
-    logs: Sequence[Path]
+    logs: Sequence[str]
     sweep: str | None = None
     sample: str | None = None
     warm_up: str = "0"
     origin_lifetime: str | None = None
     cdn_hits: bool = False
     html: Path | None = None
+    sizes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,11 @@ class _Scenario:
     name: str
     place: str  # the swept size; "" without a sweep
     terms: SimulationTerms
+    settings: Settings
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.place}".strip()
 
 
 def simulate(wish: SimulationWish, *, as_json: bool) -> int:
@@ -51,9 +53,10 @@ def simulate(wish: SimulationWish, *, as_json: bool) -> int:
         scenarios = _scenarios(wish, stated)
         if scenarios is None:
             return 2
-        gathered = _gathered(wish, share)
-        found = [_outcome(each, gathered, warm_up) for each in scenarios]
-        said = notes(gathered, found, warm_up)
+        gathering = gathered(wish.logs, share, takes_answered=wish.cdn_hits, sample=wish.sample)
+        sized = _sized_as_listed(scenarios, wish, gathering)
+        found = [outcome(each.title, each.terms, gathering, warm_up) for each in sized]
+        said = notes(gathering, found, warm_up)
         if wish.html is not None:
             names = [each.place for each in scenarios]
             _write(wish.html, as_page(found, names, said))
@@ -64,7 +67,7 @@ def simulate(wish: SimulationWish, *, as_json: bool) -> int:
         print(error, file=sys.stderr)
         return 2
     if as_json:
-        json.dump(as_plain(found, gathered, said), sys.stdout, indent=2)
+        json.dump(as_plain(found, gathering, said), sys.stdout, indent=2)
         print()
     else:
         print_table(found, said)
@@ -82,12 +85,12 @@ def _scenarios(wish: SimulationWish, stated: float | None) -> list[_Scenario] | 
             return None
         terms = simulation_terms(loaded.settings, stated=stated)
         if sweep is None:
-            found.append(_Scenario(name, "", terms))
+            found.append(_Scenario(name, "", terms, loaded.settings))
             continue
         tier, sizes = sweep
         for size in sizes:
             shown = format_size(size)
-            found.append(_Scenario(name, shown, resized(terms, tier, size)))
+            found.append(_Scenario(name, shown, resized(terms, tier, size), loaded.settings))
     return found
 
 
@@ -97,39 +100,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _gathered(wish: SimulationWish, share: float) -> Gathering:
-    gathering = Gathering(share, takes_answered=wish.cdn_hits)
-    for path in wish.logs:
-        with lines_of(None if str(path) == "-" else path, UnreadableLogError) as lines:
-            gathering.take(lines)
-    gathering.finish()
-    tally = gathering.tally
-    if not tally.requests:
-        said = f"none of {tally.lines} lines is a GET or HEAD of an object"
-        if tally.answered:
-            said += f", but for {tally.answered} that the CDN answered itself (--cdn-hits counts them)"
-        elif tally.unreadable:
-            said += (
-                "; expected JSON of this node, nginx, Cloudflare or Fastly, or the combined or CloudFront's format"
-            )
-        raise UnreadableLogError(f"{', '.join(map(str, wish.logs))}: {said}")
-    if not any(map(len, gathering.samples)):
-        raise UnreadableLogError(f"--sample {wish.sample}: no request is in a sample; expected a larger share")
-    return gathering
-
-
-def _outcome(scenario: _Scenario, gathered: Gathering, warm_up: float) -> Foretold:
-    tally, terms = gathered.tally, scenario.terms
-    warm_until = tally.first + (tally.last - tally.first) * warm_up if warm_up else 0.0
-    samples = replayed(terms, gathered.samples, share=gathered.share, warm_until=warm_until)
-    of = Replayed(
-        tally.requests,
-        sum(map(len, gathered.samples)),
-        gathered.share,
-        tally.last - max(tally.first, warm_until),
-    )
-    name = f"{scenario.name} {scenario.place}".strip()
-    return foretold(name, samples, of, tiers=[tier.name for tier in terms.tiers], prices=terms.prices)
+def _sized_as_listed(scenarios: Sequence[_Scenario], wish: SimulationWish, of: Gathering) -> Sequence[_Scenario]:
+    """The same, with sizes that the logs don't tell from a listing."""
+    if wish.sizes is None:
+        return scenarios
+    wanted = set[bytes]().union(*[unsized(each.terms, of.samples) for each in scenarios])
+    sizes = listed_sizes(wish.sizes, wanted, scenarios[0].settings)
+    return [replace(each, terms=replace(each.terms, sizes=sizes)) for each in scenarios]
 
 
 def _write(path: Path, text: str) -> None:
@@ -143,14 +120,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def _share(wish: SimulationWish) -> float:
-    share = 1.0 if wish.sample is None else _parsed("--sample", wish.sample, parse_share)
+    share = 1.0 if wish.sample is None else parsed("--sample", wish.sample, parse_share)
     if share <= 0.0:
         raise ConfigError([f"--sample {wish.sample}: expected a share above 0, as 1%"])
     return share
 
 
 def _warm_up(wish: SimulationWish) -> float:
-    share = _parsed("--warm-up", wish.warm_up, parse_share)
+    share = parsed("--warm-up", wish.warm_up, parse_share)
     if share >= 1.0:
         raise ConfigError([f"--warm-up {wish.warm_up}: expected less than the whole log, as 50%"])
     return share
@@ -158,7 +135,7 @@ def _warm_up(wish: SimulationWish) -> float:
 
 def _stated(wish: SimulationWish) -> float | None:
     said = wish.origin_lifetime
-    return None if said is None else _parsed("--origin-lifetime", said, parse_duration)
+    return None if said is None else parsed("--origin-lifetime", said, parse_duration)
 
 
 def _sweep(wish: SimulationWish) -> tuple[str, list[int]] | None:
@@ -172,15 +149,7 @@ def _sweep(wish: SimulationWish) -> tuple[str, list[int]] | None:
 
 
 def _sized(text: str) -> int:
-    size = int(_parsed("--sweep", text, parse_size))
+    size = int(parsed("--sweep", text, parse_size))
     if not size:
         raise ConfigError([f"--sweep {text}: expected a size above 0"])
     return size
-
-
-def _parsed(option: str, text: str, parse: object) -> float:
-    assert callable(parse)
-    try:
-        return float(parse(text))
-    except ExpectedError as error:
-        raise ConfigError([f"{option} {text}: {error}"]) from None

@@ -1,0 +1,131 @@
+"""Logs that are read, and replayed through nodes: what `shield simulate` and `shield advise` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shield.cli.store.places import UsageError, opened, places_of, shown_text
+from shield.cli.tables import TableError, is_columnar, parquet_rows, text_of
+from shield.config.settings import Settings
+from shield.config.units import ExpectedError
+from shield.errors import ConfigError, ShieldError
+from shield.rules.listed import SizeReader, of_fields
+from shield.rules.logged import LOG_FIELDS
+from shield.simulate.node import SimulationTerms, replayed
+from shield.simulate.results import Foretold, Replayed, foretold
+from shield.simulate.traffic import Gathering
+from shield.store.upkeep.listing import entries
+
+STORE = "store"
+"""In place of a listing: the cache directories of the settings."""
+
+_EXPECTED = "expected JSON of this node, nginx, Cloudflare or Fastly, or the combined or CloudFront's format"
+
+
+class UnreadableLogError(ShieldError):
+    """A log that can't be read, or has no request in it."""
+
+
+def gathered(logs: Sequence[str], share: float, *, takes_answered: bool, sample: str | None) -> Gathering:
+    """The requests of these files. Raises UnreadableLogError, also if there are none."""
+    gathering = Gathering(share, takes_answered=takes_answered)
+    try:
+        for name in logs:
+            if is_columnar(name):
+                gathering.take_rows(_rows(name))
+                continue
+            with text_of(name) as lines:
+                gathering.take(lines)
+    except TableError as error:
+        raise UnreadableLogError(str(error)) from None
+    gathering.finish()
+    tally = gathering.tally
+    if not tally.requests:
+        said = f"none of {tally.lines} lines is a GET or HEAD of an object"
+        if tally.answered:
+            said += f", but for {tally.answered} that the CDN answered itself (--cdn-hits counts them)"
+        elif tally.unreadable:
+            said += f"; {_EXPECTED}"
+        raise UnreadableLogError(f"{', '.join(logs)}: {said}")
+    if not any(map(len, gathering.samples)):
+        raise UnreadableLogError(f"--sample {sample}: no request is in a sample; expected a larger share")
+    return gathering
+
+
+def _rows(name: str) -> Iterator[Mapping[str, Any]]:
+    def choose(columns: Sequence[str]) -> Sequence[str]:
+        known = [column for column in columns if column in LOG_FIELDS]
+        if not known:
+            raise TableError(f"{name}: no column is one of a log; {_EXPECTED}")
+        return known
+
+    for row in parquet_rows(name, choose):
+        yield {key: _plain(value) for key, value in row.fields.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A field as JSON would have it: times without a zone are UTC."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
+    return value if isinstance(value, str | int | float | bool | dict) else str(value)
+
+
+def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[bytes, int]:
+    """Sizes of those of the `wanted` objects that a listing has, or the cache directories of settings (`STORE`).
+    Raises UnreadableLogError.
+    """
+    found: dict[bytes, int] = {}
+    if source == STORE:
+        try:
+            places = places_of(settings)
+        except UsageError as error:
+            raise UnreadableLogError(f"--sizes {STORE}: {error}") from None
+        with opened(places, settings.node) as store:
+            for _, visit in store.visits:
+                for listed in entries(visit.directory, store.directories, (b"/",)):
+                    name = shown_text(listed.key.text).partition(":")[2].encode()
+                    if listed.found.status == 200 and name in wanted:
+                        found.setdefault(name, listed.body_bytes)
+            store.say_problems()
+        return found
+    try:
+        if is_columnar(source):
+            sizes = (of_fields(row.fields) for row in parquet_rows(source, lambda columns: columns))
+            found.update([(each.path, each.size) for each in sizes if each is not None and each.path in wanted])
+            return found
+        with text_of(source) as lines:
+            read, number = SizeReader().read, 0
+            for line in lines:
+                each = read(line)
+                if each is not None:
+                    number += 1
+                    if each.path in wanted:
+                        found[each.path] = each.size
+    except TableError as error:
+        raise UnreadableLogError(f"--sizes {error}") from None
+    if not number:
+        raise UnreadableLogError(
+            f"--sizes {source}: no line names an object and its size; expected `shield store ls --json`, "
+            "S3 Inventory, `aws s3 ls --recursive`, or CSV with the columns key and size"
+        )
+    return found
+
+
+def outcome(name: str, terms: SimulationTerms, of: Gathering, warm_up: float) -> Foretold:
+    """What a node would have made of these requests."""
+    tally = of.tally
+    warm_until = tally.first + (tally.last - tally.first) * warm_up if warm_up else 0.0
+    samples = replayed(terms, of.samples, share=of.share, warm_until=warm_until)
+    seconds = tally.last - max(tally.first, warm_until)
+    told = Replayed(tally.requests, sum(map(len, of.samples)), of.share, seconds)
+    return foretold(name, samples, told, tiers=[tier.name for tier in terms.tiers], prices=terms.prices)
+
+
+def parsed(option: str, text: str, parse: Callable[[object], float]) -> float:
+    """The value of an option. Raises ConfigError."""
+    try:
+        return float(parse(text))
+    except ExpectedError as error:
+        raise ConfigError([f"{option} {text}: {error}"]) from None
