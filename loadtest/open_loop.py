@@ -21,6 +21,7 @@ LEAST_KEPT = 2000
 """Bytes of an answer that isn't good: its head, and some of its body."""
 
 _MOST_KEPT = 1000
+_PATIENCE_SECONDS = 5.0  # for one answer, once its request is sent
 _LAST_SECONDS = 15.0  # for answers after the last request
 
 
@@ -39,8 +40,8 @@ class Bad:
 class Played:
     """One kind of requests: latencies in seconds, of good answers; those that weren't good; and their number.
 
-    `unsent` are requests for which no connection was free until the end: the server, or the clients, had too little
-    time for all.
+    `unsent` are requests for which no connection was free until the end, or only shortly before it: the server, or the
+    clients, had too little time for all.
     """
 
     latencies: list[float] = field(default_factory=list)
@@ -168,7 +169,7 @@ class _Line:
         self.played.unsent = len(self._waiting)
         self._waiting.clear()
         for connection in list(self._all):
-            connection.end("no answer in time")
+            connection.end()
 
 
 class _Connection(asyncio.Protocol):
@@ -179,6 +180,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.path: str | None = None
         self._due = 0.0
+        self._sent = 0.0
         self._got = b""
         self._length = -1
         self._is_over = False
@@ -188,6 +190,7 @@ class _Connection(asyncio.Protocol):
 
     def ask(self, due: float, path: str, rest: bytes) -> None:
         self.path, self._due, self._got, self._length = path, due, b"", -1
+        self._sent = time.perf_counter()
         self._transport.write(b"GET " + path.encode() + rest)
 
     def data_received(self, data: bytes) -> None:
@@ -218,8 +221,12 @@ class _Connection(asyncio.Protocol):
             self._end("the connection ended" + (f": {exc}" if exc else ""))
         self._line.lost(self)
 
-    def end(self, why: str) -> None:
+    def end(self) -> None:
+        """No answer counts any more."""
         self._is_over = True
-        if self.path is not None:
-            self._end(why)
+        if self.path is not None and time.perf_counter() - self._sent < _PATIENCE_SECONDS:
+            self.path = None
+            self._line.played.unsent += 1
+        elif self.path is not None:
+            self._end("no answer in time")
         self._transport.abort()
