@@ -40,8 +40,8 @@ class Bad:
 class Played:
     """One kind of requests: latencies in seconds, of good answers; those that weren't good; and their number.
 
-    `unsent` are requests for which no connection was free until the end, or only shortly before it: the server, or the
-    clients, had too little time for all.
+    `unsent` are requests for which no connection was free until the end, or only shortly before it: the server, or
+    the clients, had too little time for all.
     """
 
     latencies: list[float] = field(default_factory=list)
