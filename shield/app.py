@@ -172,7 +172,7 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
-    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates, place.shared.rates_part))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     contents = Contents(store, place.worker, clock=clock)
@@ -233,6 +233,7 @@ def build(
         cluster,
         owners,
         conducts=lambda: origins.conducts,
+        in_force=in_force,
         orders=purge_orders,
         purge=purge,
         announcer=announcer,

@@ -143,6 +143,11 @@ class ClusterSettings(Section):
         "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
         "once.",
     )
+    limits_without_bus: Literal["divided", "closed"] = Field(
+        default="divided",
+        description="Rate limits while the bus is away: each node gives its part, or refuses whatever a limit "
+        "concerns. Divided, since the bus must not take clients down with it.",
+    )
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:
         """The address on which a worker of this node listens for other nodes; None if it isn't known."""
