@@ -405,6 +405,21 @@ def test_a_body_of_a_node_that_dies_ends_visibly_broken_and_is_not_kept(cluster:
     assert (again.clean, again.body == BODY[:]) == (True, True)
 
 
+def test_bodies_of_a_node_that_leaves_the_cluster_come_to_their_end(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate, asker = cluster.path(owner=0), origin.gate(), cluster.nodes[1]
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
+
+    with asker.client() as client:
+        client.send(request(path))
+        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
+        asker.believe({"fra-1": 1.0, "fra-2": 1.0})
+        gate.open()
+        answer = client.read()
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)
+
+
 def _on_disk(node: ClusterNode) -> int:
     """Records."""
     return sum(directory.statistics().entries for directory in node.node.store.directories())
