@@ -138,7 +138,7 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    cluster = cluster_of(settings, place, owners, store, clock)
+    cluster = cluster_of(settings, place, owners, origins, store, clock)
     source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
