@@ -167,6 +167,7 @@ class Connection(asyncio.Protocol):
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
+        self._alarm.end()
         self._owner.lost(self)
 
     def fail(self, fault: Fault, detail: str) -> None:
@@ -298,6 +299,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._break(f"lost: {error}" if error else "lost")
+        self._alarm.end()
         self._owner.lost(self)
 
     # reading a response

@@ -246,7 +246,7 @@ class Origins:
             if isinstance(answer, Fetched):
                 return answer
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # which leads back here
         return await self._race(order, order, want, lot, began).run_after(order[0], began, answer)
 
     async def _fetch_capped(
@@ -303,7 +303,7 @@ class Origins:
         try:
             answer = await attempt
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # which leads back here
         except asyncio.CancelledError:
             if (result := lead.result_of_race()) is None:
                 raise
