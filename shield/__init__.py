@@ -80,7 +80,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     distrust    removes the entries from an origin that turns out to be corrupt
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
                 knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
-                hands: those of others, carried out
+                hands: those of others, carried out; limits: rate limits of all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
@@ -147,7 +147,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramp_table  the ramps of new origins, likewise
     budget_cells  the egress of origins in this hour, day and month, and what budgets do to it, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
-    heap        returns freed memory to the system
+    heap        returns freed memory to the system, and lets the garbage collector make no pauses
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds

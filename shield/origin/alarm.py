@@ -52,9 +52,7 @@ class Alarm:
             self._timer, self.at = None, math.inf
 
     def end(self) -> None:
-        """Never check again, and let go of the callbacks: they lead back to the owner, which only the garbage
-        collector would find.
-        """
+        """Never check again, and let go of the callables: they hold its owner, which is freed at once then."""
         self.cancel()
         self._limit = self._expired = _nothing
 
@@ -73,4 +71,5 @@ class Alarm:
             self._expired()
 
 
-def _nothing() -> None: ...
+def _nothing() -> None:
+    """No limit, and nothing to do."""

@@ -246,14 +246,15 @@ class Origins:
             if isinstance(answer, Fetched):
                 return answer
         except OriginError as error:
-            answer = error.with_traceback(None)  # which leads back here
+            answer = error.with_traceback(None)  # its frames hold it
         return await self._race(order, order, want, lot, began).run_after(order[0], began, answer)
 
     async def _fetch_capped(
         self, flow: Flow, names: Sequence[str], order: Sequence[str], want: Want, lot: Lot
     ) -> Fetched | Absent | Failed:
         """A fetch whose first origin has a cap on its bytes: it waits for its place there before it begins."""
-        over = await _placed(flow, lot.deadline_seconds)
+        refused = lot.origins[order[0]].budget.does(BudgetAct.REFUSE)  # it needs no place
+        over = None if refused else await _placed(flow, lot.deadline_seconds)
         began = self._now()
         race = self._race(names, order, want, lot, began)
         return await (race.run() if over is None else race.run_after(order[0], began, over))
@@ -303,7 +304,7 @@ class Origins:
         try:
             answer = await attempt
         except OriginError as error:
-            answer = error.with_traceback(None)  # which leads back here
+            answer = error.with_traceback(None)  # its frames hold it
         except asyncio.CancelledError:
             if (result := lead.result_of_race()) is None:
                 raise
