@@ -39,7 +39,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     checkup     whether the node can serve, for those who choose among nodes
     figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
                 client_figures: of clients; store_figures: of tiers; process_figures: of the process; purge_figures:
-                of purges
+                of purges; budget_figures: of budgets of egress
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -61,8 +61,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
                 ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
                 auditing: the audit log; configuration: the settings in force; log_level: another one for a while;
-                entries: stored under a URL; alarms: listed; top: top lists; livelog: requests as they happen; page:
-                for people, of the files in static/, on feed: live figures
+                entries: stored under a URL; budgets, alarms: listed; top: top lists; livelog: requests as they
+                happen; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -107,13 +107,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of copies behind the
                 primary; turns: while all origins are bad; conductor: judges origins for all workers, and probes them;
                 ranker: their order by cost; limiting: learns how much they bear; gate: no more than that goes to one,
-                and misses wait; ramps: new origins; drains: origins that get no fetches, by order; prober: regular
-                probes; probe_notes: their results in shared memory; signer: request heads; rotation: new credentials,
-                tried first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head,
-                pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a cap on bytes; inflow:
-                the kernel's receive buffer; conduct: bodies after responses that have none; health: failing
-                addresses; resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a
-                drill
+                and misses wait; thrift: of budgets; ramps: new origins; drains: origins that get no fetches, by
+                order; prober: regular probes; probe_notes: their results in shared memory; signer: request heads;
+                rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
+                response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a
+                cap on bytes; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
+                health: failing addresses; resolver, tls; canary: examines an origin for `check --online`; drilling:
+                the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
@@ -126,12 +126,13 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
     egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger:
-                on disk; keeper: all workers' counts on their way there
+                on disk; keeper: all workers' counts on their way there; budgets: of a day or a month, held to
     leases      the words there on the limit of an origin, and each worker's lease on it
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
+    budget_cells  the egress of origins in this hour, day and month, and what budgets do to it, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
     heap        returns freed memory to the system
     histograms  times in fixed buckets, summed over workers
@@ -148,21 +149,22 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), log_query, logged (lines of access logs), listed (sizes in listings),
-                ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
-                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
-                latency, attempts (when, and for how long), egress (reasons of fetches), bill, focus (its rows for
-                FinOps tools), reports (of providers, on reads), reconcile (with the ledger), advice (changes that
-                save), key_trial, key_renewal (credentials), moments (dates as people write them), absence, changes,
-                announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence, exact,
-                amplification, locations, policy, reach, certificates, rendezvous, sigv4, providers, s3_errors,
-                canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the
-                audit log), log_level, tokens (of callers of the admin API); written: URLs, keys and prefixes as
-                people write them; purge_orders: orders to purge as they are written; purge_scope: what an order
-                covers, and what it costs to fetch that again; purge_access: who may send PURGE; purging: marks of
-                purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
-                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
-                traceparent (Trace Context)
+                log_lines (of the access log), log_query, logged (lines of access logs),
+                listed (sizes in listings), ranking, distance, choice
+                (their order by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which
+                origins are asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for
+                how long), egress (reasons of fetches), budgets (of it),
+                bill, focus (its rows for FinOps tools), reports
+                (of providers, on reads), reconcile (with the ledger), advice (changes that save), key_trial,
+                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
+                throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
+                policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
+                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
+                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
+                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
+                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
+                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
+                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

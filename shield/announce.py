@@ -89,6 +89,8 @@ class Announcer:
         request = Request.of(b"GET", name, ())
         if resource.route.particular and resource.route.forwarding.any:
             resource = self._store.variants.of(resource, request)
+        if self._fills.is_paused(resource):
+            return False
         entry = self._store.lookup(resource.key.text)
         self._fills.refresh(
             resource, request, None if entry is None or entry.is_marker else entry, purpose=FetchReason.PREFETCH

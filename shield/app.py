@@ -13,6 +13,7 @@ from shield.admin.alarms import alarming
 from shield.admin.announce import announcing
 from shield.admin.api import admin_api
 from shield.admin.auditing import AuditFile, AuditLog, auditing
+from shield.admin.budgets import budgeting
 from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
@@ -52,7 +53,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import keeper_of, usage_of
+from shield.build.usage import budget_terms, keeper_of, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -65,6 +66,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
+from shield.egress.budgets import BudgetWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -133,6 +135,7 @@ def build(
     means.changes = place.shared.changes
     means.lag = origins.lag
     means.are_cut_off = origins.are_cut_off
+    means.are_paused, means.are_saving = origins.thrift.are_paused, origins.thrift.are_saving
     spot_checks = SpotChecks(origins, store, spot_terms(settings, place.workers), clock=clock)
     means.spot_checks = spot_checks
     fills = FillTable(means)
@@ -193,6 +196,10 @@ def build(
         conducts=lambda: origins.conducts,
         clock=clock,
     )
+    budgets = BudgetWatch(
+        budget_terms(settings), cells=origins.thrift.cells, meters=origins.meters, ledger=keeper.ledger, clock=clock
+    )
+    origins.thrift.spend = budgets.look
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
@@ -235,6 +242,7 @@ def build(
         purge=purge,
         place=place,
         tracing=tracing.statistics,
+        budgets=budgets,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
@@ -247,7 +255,7 @@ def build(
         AlarmSources(
             own=signs.read,
             others=lambda: owners.reports(SIGNS),
-            of_node=lambda: troubles_of_node(figures, drills, ramps),
+            of_node=lambda: troubles_of_node(figures, drills, ramps, budgets.standings()),
             conducts=lambda: origins.conducts,
         ),
         terms,
@@ -289,6 +297,7 @@ def build(
             access=log,
             ids=ids,
             tops=tops,
+            budgets=budgets,
             signs=signs,
             alarms=alarms,
             tracing=tracing,
@@ -339,6 +348,7 @@ def build(
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
+        CallbackService("budgets", closing=budgets.close),
         CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
@@ -372,6 +382,7 @@ def build(
                 *drilling(drills),
                 *ramp_routes(ramps),
                 deciding(recorder),
+                budgeting(budgets.standings),
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),

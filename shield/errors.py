@@ -85,6 +85,7 @@ class Fault(Enum):
     DIFFERS = "differs"  # a copy with another validator than the one named, which proves no change of the original
     REFUSED = "refused"  # any other response that is no object: redirects, unexpected 4xx
     BUDGET = "budget"  # not asked for the rest of a body that it broke off: its budget for that is spent
+    OVER_BUDGET = "over-budget"  # it wasn't asked: a budget of egress is spent, and says that fetches are refused
     PACED = "paced"  # not asked in time: all origins are bad, and get a few fetches at a time
     CANCELLED = "cancelled"  # we gave up: no request waits any more
 

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass, field
 
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
+from shield.budget_figures import budget_families
 from shield.client_figures import connection_families, request_families, words
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
+from shield.egress.budgets import BudgetWatch
 from shield.families import (
     alarm_families,
     drill_families,
@@ -104,6 +106,7 @@ class Figures:
     purge: Purge
     place: Seat
     tracing: Callable[[], TracingStatistics] = TracingStatistics
+    budgets: BudgetWatch
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -167,6 +170,7 @@ class Figures:
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
+            "budgets": {each.budget.name: each.plain() for each in self.budgets.standings()},
             "purges": asdict(self.purge.statistics()),
             "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
@@ -232,6 +236,7 @@ class Figures:
             ),
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
+            *budget_families(self.budgets.standings(), self.budgets.costs),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),

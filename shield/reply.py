@@ -25,6 +25,11 @@ CacheStatus = Literal["plain", "with-key", "off"]
 _RETRIABLE_BY_CONNECTION = (404, 405, 429)
 
 
+UNAVAILABLE = "no origin could answer"
+OVER_BUDGET = "the budget of its origins is spent"
+"""Texts of responses that no origin gave."""
+
+
 class Reply:
     """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together.
 
@@ -171,7 +176,14 @@ class Replies:
         return Reply(204, block(204, lines) + self.trailer(0, outcome), (), 0, outcome)
 
     def unavailable(
-        self, status: int, request: Request, now: float, outcome: Outcome, *, retry_after: float | None = None
+        self,
+        status: int,
+        request: Request,
+        now: float,
+        outcome: Outcome,
+        *,
+        retry_after: float | None = None,
+        text: str = UNAVAILABLE,
     ) -> Reply:
         """No origin could answer: never a 404, never stored (RFC 9110 §15.6.4, §15.6.5).
 
@@ -180,7 +192,7 @@ class Replies:
         again = self._retry_after
         if retry_after is not None:
             again = (again[0], b"%d" % max(1, math.ceil(retry_after)))
-        return self.own(status, "no origin could answer", request, now, outcome=outcome, fields=(again,))
+        return self.own(status, text, request, now, outcome=outcome, fields=(again,))
 
     def health(self, status: int, body: bytes, request: Request, now: float) -> Reply:
         """Whether the node can serve, as JSON."""

@@ -1,6 +1,6 @@
 """Memory that all workers of a node share: removed keys, hit counts, the workers' standing and heartbeats, the homes
-of cache directories, records of origins, their order by cost, keys that changed lately, the drill, alarms, and the
-budgets of rate limits.
+of cache directories, records of origins, their order by cost, keys that changed lately, the drill, alarms, the
+budgets of rate limits and those of egress.
 
 Made before the workers are forked, and taken over when the node's program is replaced by another version: then both
 versions have it in use for a while, so a change of what is in it, or where, raises `LAYOUT`. A removal holds for all
@@ -35,6 +35,8 @@ import xxhash
 from shield import rankings, records
 from shield.alarms.memory import SIZE as ALARM_SIZE
 from shield.alarms.memory import AlarmMemory
+from shield.budget_cells import BudgetCells
+from shield.budget_cells import size_for as size_of_budgets
 from shield.changed import SIZE, ChangedKeys
 from shield.drill.memory import DrillMemory
 from shield.drill.memory import size_for as size_of_drill
@@ -44,7 +46,7 @@ from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 20
+LAYOUT = 21
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
@@ -55,7 +57,7 @@ _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
 _REMOVALS, _STREAM, _HOMES, _RECORDS, _CHANGES, _DRILL, _RANKINGS, _ALARMS = 0, 1, 2, 3, 4, 5, 6, 7  # the locks
-_PURGES = 8
+_PURGES, _BUDGETS = 8, 9
 _RATES, _FLOWS = 1 << 16, 1 << 20  # each the first of many
 _RESIDENCE = struct.Struct("<QQQ?")  # a path's hash, and the fields of a `Residence`
 _RESIDENCES = 256  # most directories remembered; others work, but aren't remembered
@@ -115,7 +117,8 @@ class Shared:
         alarms = drill + size_of_drill(_MOST_WORKERS)
         rates = alarms + ALARM_SIZE
         flows = rates + RATE_BYTES
-        homes = flows + FLOW_BYTES
+        budgets = flows + FLOW_BYTES
+        homes = budgets + size_of_budgets(_MOST_WORKERS)
         start = homes + _RESIDENCES * _RESIDENCE.size
         size = _HEAD.size + start + log_bytes + slots
         # Locks belong to the holder's process: the kernel releases them when it dies.
@@ -149,8 +152,10 @@ class Shared:
         """Keys that changed lately."""
         self.rates = RateCells(view[rates:flows], lock=self._lock, first_byte=_RATES)
         """Budgets of rate limits."""
-        self.flows = RateCells(view[flows:homes], lock=self._lock, first_byte=_FLOWS)
+        self.flows = RateCells(view[flows:budgets], lock=self._lock, first_byte=_FLOWS)
         """The caps of origins."""
+        self.budgets = BudgetCells(view[budgets:homes], workers=workers, alone=lambda: self._alone(_BUDGETS))
+        """The egress of origins, and what budgets do to them."""
         self._overwritten = words[1:2]
         self.purges = words[2:5]
         """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of

@@ -13,9 +13,9 @@ from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
 from shield.fill.table import FillTable
 from shield.messages import Part, Request
-from shield.origin.want import Failed, asked_again_after, attempts_of, is_no_part, reasons
+from shield.origin.want import Failed, asked_again_after, attempts_of, is_no_part, is_over_budget, reasons
 from shield.outcome import MEMORY, Forward, Outcome
-from shield.reply import Client, Replies, Reply
+from shield.reply import OVER_BUDGET, UNAVAILABLE, Client, Replies, Reply
 from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.conditional import is_strong
@@ -30,7 +30,6 @@ from shield.trace import FetchTrace
 
 _LOOKED_UP = (b"GET", b"HEAD")
 _BY_ORIGIN = (Verdict.REVALIDATE, Verdict.MISS)
-_CUT_OFF = "cut-off"  # the detail of a stale response that no origin was waited for
 
 
 class Mode(Enum):
@@ -138,8 +137,8 @@ class Transfer:
         now = self._means.clock()
         fills, rules = self._means.fills, self._resource.route.freshness
         verdict = judge_lookup(self.request, entry, now, rules)
-        if entry is not None and verdict in _BY_ORIGIN and fills.is_cut_off(self._resource):
-            verdict, self._detail = judge_lookup(self.request, entry, now, rules, is_cut_off=True), _CUT_OFF
+        if entry is not None and verdict in _BY_ORIGIN and (why := fills.unasked(self._resource)):
+            verdict, self._detail = judge_lookup(self.request, entry, now, rules, is_cut_off=True), why
         if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
             if verdict is Verdict.STALE:
                 fills.refresh(self._resource, self.request, entry)
@@ -476,7 +475,8 @@ class Transfer:
         outcome = Outcome(forward=self._forward, collapsed=self._collapsed, detail=detail, key=key)
         outcome.attempts, outcome.trace = self._attempts, self._trace
         again = asked_again_after(failure)
-        self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again))
+        text = OVER_BUDGET if is_over_budget(failure) else UNAVAILABLE
+        self._reply(self._means.replies.unavailable(status, self.request, now, outcome, retry_after=again, text=text))
 
     def _reply(self, reply: Reply) -> None:
         self._end()

@@ -34,7 +34,7 @@ ROWS = [
     ["build", "node"],
     ["checkup", "alarms"],
     ["figures"],
-    ["families", "client_figures", "process_figures", "store_figures", "purge_figures"],
+    ["families", "client_figures", "process_figures", "store_figures", "purge_figures", "budget_figures"],
     ["gate_figures"],
     ["peers.front"],
     ["edge", "admin"],
@@ -51,7 +51,7 @@ ROWS = [
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping", "egress.meter", "trace"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
-    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells"],
+    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals", "kept"],
 ]

@@ -124,7 +124,6 @@ class Day:
         made.wait_until_it_listens()
 
     def stop(self) -> None:
-        self.client.close()
         for process in reversed(self.processes):
             process.stop()
         self.processes.clear()
@@ -263,6 +262,7 @@ def kind_text(alarms: Any) -> str | None:
 
 
 async def run(day: Day, verdicts: Verdicts) -> None:
+    """All of it. Raises OSError if a process is gone."""
     began = time.monotonic()
     await day.first_day()
     statuses, wrong = dict(day.client.statuses), day.client.wrong
@@ -273,6 +273,7 @@ async def run(day: Day, verdicts: Verdicts) -> None:
     if not day.options.short:
         await flooded(day, verdicts)
         await compared(day, verdicts)
+    day.client.close()
 
 
 def main() -> int:

@@ -15,11 +15,13 @@ from shield.rules.alarm_signs import (
     AlarmLimits,
     OriginSign,
     WorkerSigns,
+    of_budgets,
     of_drills,
     of_expiry,
     of_origins,
 )
 from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.budgets import BudgetStanding
 from shield.rules.drill import unproven
 from shield.rules.ramp import RampEnd, RampStatus
 
@@ -88,10 +90,13 @@ class OwnSigns:
                 yield AlarmCause(AlarmKind.CREDENTIALS, origin.name, text)
 
 
-def troubles_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[list[AlarmCause], set[AlarmKind]]:
+def troubles_of_node(
+    figures: Figures, drills: Drills, ramps: Ramps, budgets: Iterable[BudgetStanding] = ()
+) -> tuple[list[AlarmCause], set[AlarmKind]]:
     """What the conductor alone has to tell, and the kinds of which it knows nothing yet."""
     origins = [OriginSign.of(origin.name, origin.seen.record()) for origin in figures.origins.all()]
     found = of_origins(origins, is_frozen=figures.origins.is_frozen)
+    found += of_budgets(budgets)
     for name, ramp in ramps.all().items():
         if ramp.status is RampStatus.ABORTED and ramp.end is not RampEnd.OPERATOR:
             why = "" if ramp.end is None else ramp.end.value

@@ -66,7 +66,7 @@ def _blueprint(settings: Settings, name: str, workers: int) -> Blueprint:
         raise ConfigError([said]) from None
     return Blueprint(
         name,
-        origin.model_copy(update=dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS)))),
+        origin.model_copy(update={**dict.fromkeys((*SECRETS, *(f"{key}_file" for key in SECRETS))), "labels": {}}),
         settings.node,
         any(name in route.origins and SURROGATE in route.freshness.targeted for route in routes),
         None if origin.profile.signed else settings.request_id.send,
@@ -145,6 +145,7 @@ def origins_of(settings: Settings, place: Seat, clock: Callable[[], float]) -> O
         records=place.shared.records,
         rankings=place.shared.rankings,
         flows=place.shared.flows,
+        budgets=place.shared.budgets,
         worker=place.worker,
     )
 

@@ -37,9 +37,11 @@ from shield.build.replies import log_requests, prices_of, replies_of, request_id
 from shield.build.secrets import SecretFiles
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
+from shield.build.usage import budget_terms
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
+from shield.egress.budgets import BudgetWatch
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -82,6 +84,7 @@ class Parts:
     access: AccessLog
     ids: RequestIds
     tops: TopLists
+    budgets: BudgetWatch
     signs: OwnSigns
     alarms: AlarmWatch
     tracing: Tracing
@@ -158,6 +161,7 @@ class PreparedEdition:
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
+        parts.budgets.use(budget_terms(settings))
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)

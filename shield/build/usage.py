@@ -1,4 +1,4 @@
-"""The ledger of a node's egress, and a worker's part in it."""
+"""The ledger of a node's egress, a worker's part in it, and budgets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shield.config.settings import Settings
+from shield.egress.budgets import BudgetTerms
 from shield.egress.keeper import LedgerKeeper, OfOthers
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.observe.counters import Counters
@@ -21,6 +22,15 @@ def ledger_path(settings: Settings, state: Path | None) -> Path | None:
         return None if path == "off" else Path(path)
     name = f"ledger-{settings.node}.sqlite"
     return None if state is None else state / name
+
+
+def budget_terms(settings: Settings) -> BudgetTerms:
+    """The budgets, and the prices of origins."""
+    origins, labels = settings.origins, settings.labels
+    return BudgetTerms(
+        tuple([each.rule(name, each.names(origins, labels)) for name, each in settings.budgets.items()]),
+        {name: None if origin.price is None else origin.price.price for name, origin in origins.items()},
+    )
 
 
 def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:

@@ -22,7 +22,7 @@ from shield.rules.decisions import (
     reasons,
 )
 from shield.rules.moments import EXPECTED, moment, shown
-from shield.rules.ranking import order_of, seed_of
+from shield.rules.ranking import Strategy, order_of, seed_of
 from shield.rules.written import target_of
 
 _SECONDS = 10.0
@@ -70,7 +70,8 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
     usual = ranked or resource.tried
     tried = order_then(usual, path, basis, at)
     places = {place.name: str(place) for place in order_of(route.choose, route.facts, seed_of(resource.named.digest))}
-    if route.choice is not None:
+    by_cost = route.choose is Strategy.NEAREST
+    if by_cost:
         words = [f"number {number} by cost" if ranked else "as listed" for number in range(1, len(usual) + 1)]
         places = {name: f"{name}: {word}" for name, word in zip(usual, words, strict=True)}
     yield f"target     {target.decode()}"
@@ -85,7 +86,9 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
         yield "note       all origins had failed together: the fault was the node's own, and none was judged"
     if at - basis.at > LONGEST_SECONDS:
         yield f"note       nothing was noted in the {at - basis.at:.0f} s before: the node wasn't running then"
-    if ranked is None and route.choice is not None:
+    if ranked is not None and not by_cost and ranked != route.calm_order:
+        yield "note       a budget of egress had made the origins dearer that come later than by their price"
+    if ranked is None and by_cost:
         yield "note       the route's order by cost at that time isn't kept: origins are as listed here"
     if basis.settings != digest_of(routes):
         yield "note       the node's settings were others then: its order while all are well may have been another"

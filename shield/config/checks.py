@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from shield.config import access
 from shield.config.access_checks import access_problems
 from shield.config.admin_checks import admin_problems
+from shield.config.budgets import budget_faults
 from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
@@ -203,9 +204,10 @@ def _signed_of(settings: Settings, route: RouteSettings) -> list[str]:
 
 
 def _references(tree: Tree) -> Iterator[Problem]:
-    """Origins named by routes, and for drills."""
+    """Origins named by routes, by budgets, and for drills."""
     known = [name for name, _ in tree.items("origins")]
     paths: list[KeyPath] = [("routes", route, "origins") for route, _ in tree.items("routes")]
+    paths += [("budgets", budget, "origins") for budget, _ in tree.items("budgets")]
     for path in (*paths, ("drills", "origins")):
         listed = tree.get(path)
         for at, name in enumerate(listed if isinstance(listed, list) else ()):
@@ -264,6 +266,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from _canaries(settings, tree)
     yield from access_problems(settings, tree)
     yield from _rate_limits(settings, tree)
+    yield from _budgets(settings, tree)
     if settings.tracing is not None and not has_tracing():
         said = "needs OpenTelemetry, which isn't installed; expected the extra otel: pip install 'shield[otel]'"
         yield tree.problem(("tracing",), said)
@@ -293,6 +296,13 @@ def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:
                 known = list(settings.routes)
                 said = f"expected one of {' '.join(map(nameable, known))}{did_you_mean(route, known)}"
                 yield tree.problem((*here, "routes", at), f'got "{route}"; {said}')
+
+
+def _budgets(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """What budgets depend on."""
+    for name, budget in settings.budgets.items():
+        for key, said in budget_faults(budget, settings.origins, settings.labels):
+            yield tree.problem(("budgets", name, key), said)
 
 
 def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:

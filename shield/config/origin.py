@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from shield.config.credentials import CredentialSettings
 from shield.config.price import PriceSettings
-from shield.config.section import Bucket, EndpointUrl, File, OrOff, Region, Secret, Section
+from shield.config.section import Bucket, EndpointUrl, File, Name, OrOff, Region, Secret, Section
 from shield.config.units import KIB, ByteRate, Duration, duration
 from shield.rules.providers import PROVIDERS, Location, Provider, locate
 
@@ -108,6 +109,12 @@ class OriginSettings(Section):
         default=None,
         description="The price of reading from it, for routes with `choose: nearest` or `cheapest` and for `shield "
         "audit --deep`: the name of a list price, as aws-eu-central-1, or a mapping. If omitted: unknown.",
+    )
+    labels: Mapping[Name, Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=dict,
+        description="Labels of its own, besides and over those of the node: for `budgets`, and on the rows of "
+        "`shield cost --focus`.",
+        json_schema_extra={"additionalProperties": {"type": "string"}},
     )
     holds: Literal["all", "part"] = Field(
         default="all",

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from shield.config.access import Access
 from shield.config.admin import AdminSettings
 from shield.config.alarms import AlarmSettings
+from shield.config.budgets import BudgetSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
@@ -296,6 +297,11 @@ class Settings(Section):
         default_factory=dict,
         description='Labels on each row of `shield cost --focus`, as {environment: prod, cost_centre: "4711"}.',
         json_schema_extra={"additionalProperties": {"type": "string"}},
+    )
+    budgets: Mapping[Name, BudgetSettings] = Field(
+        default_factory=dict,
+        description="Budgets of egress by name: what may be read from origins in a day or a month.",
+        json_schema_extra={"additionalProperties": False},
     )
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The record of egress.")
     tracing: TracingSettings | None = Field(

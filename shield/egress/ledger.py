@@ -175,6 +175,15 @@ class Ledger:
                 for at, span, origin, route, reason, received, *statuses in found
             ]
 
+    def sums(self, start: float, stop: float) -> dict[str, tuple[int, ...]]:
+        """Bytes and requests by class of status, by origin, of rows that begin within a time. {} without a file."""
+        if not self._terms.path.exists():
+            return {}
+        columns = ", ".join([f"SUM({name})" for name in _NUMBERS])
+        query = f"SELECT origin, {columns} FROM usage WHERE at >= ? AND at < ? AND origin != '' GROUP BY origin"
+        with self._open(writing=False) as file:
+            return {origin: tuple(numbers) for origin, *numbers in file.execute(query, (int(start), int(stop)))}
+
     @contextmanager
     def _open(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
         path = self._terms.path

@@ -78,6 +78,8 @@ class Means:
     lag: Lag | None = None  # of copies; None: it isn't measured
     chance: Callable[[], float] = draw  # from 0 to 1, to spread waits
     are_cut_off: Callable[[Sequence[str]], bool] = lambda _: False  # whether all of these origins are known to be bad
+    are_paused: Callable[[Sequence[str]], bool] = lambda _: False  # whether a budget of the first of them says so
+    are_saving: Callable[[Sequence[str]], bool] = lambda _: False  # whether budgets spare all of these origins
     # looked up once: a system call before Python 3.12
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     versions: Versions = field(default_factory=Versions)

@@ -20,6 +20,7 @@ from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.want import Absent, Fetched, Want
 from shield.rules import dates
+from shield.rules.budgets import BudgetAct
 from shield.rules.conditional import is_strong, is_tag
 from shield.rules.egress import FetchReason
 from shield.rules.health import Flag
@@ -133,7 +134,7 @@ class SpotChecks:
 
     def _can_be_asked(self, name: str) -> bool:
         origin = self._origins.find(name)
-        if origin is None or self._origins.is_frozen:
+        if origin is None or self._origins.is_frozen or origin.budget.does(BudgetAct.PAUSE):
             return False
         record = origin.seen.record()
         return record.is_good and not record.flags & (Flag.THROTTLED | Flag.AUTH | Flag.DRAINED)

@@ -29,6 +29,10 @@ WHOLE_SECONDS = 600.0
 and one that never supports ranges costs little.
 """
 
+CUT_OFF = "cut-off"
+SAVED = "budget"
+"""Details of stale responses that no origin was waited for."""
+
 CUT_OFF_SECONDS = 1.0
 """Between two refreshes of a worker while all origins are bad: probes find out when one is back."""
 
@@ -277,13 +281,22 @@ class FillTable:
             want.version = self._means.versions.of(resource, stored) if want.validators else None
         return want
 
-    def is_cut_off(self, resource: Resource) -> bool:
-        """Whether all its origins are known to be bad: who has a stale entry needn't wait for them."""
-        return self._means.are_cut_off(resource.tried)
+    def unasked(self, resource: Resource) -> str | None:
+        """Why no origin is asked while there is a stale entry, in a word: all its origins are known to be bad, or
+        their budgets are spent. None: one is asked.
+        """
+        means, names = self._means, resource.tried
+        if means.are_cut_off(names):
+            return CUT_OFF
+        return SAVED if means.are_saving(names) else None
+
+    def is_paused(self, resource: Resource) -> bool:
+        """Whether budgets let nothing be fetched that no client waits for."""
+        return self._means.are_paused(resource.tried)
 
     def _may_refresh(self, resource: Resource) -> bool:
-        """Whether to refresh an entry now: while all origins are bad, once in a while, whichever it is."""
-        if not self.is_cut_off(resource):
+        """Whether to refresh an entry now: while no origin should be asked, once in a while, whichever it is."""
+        if self.unasked(resource) is None:
             return True
         now = self._means.loop.time()
         if now - self._tried_at < CUT_OFF_SECONDS:

@@ -34,4 +34,4 @@ BREAKS = frozenset({Fault.SHORT_BODY, Fault.BETWEEN_BYTES_TIMEOUT, Fault.MALFORM
 
 def is_failure(fault: Fault) -> bool:
     """Whether a fault is the origin's, rather than the object's or ours."""
-    return KINDS.get(fault) is not Came.ABSENT and fault is not Fault.OVER_LIMIT
+    return KINDS.get(fault) is not Came.ABSENT and fault not in (Fault.OVER_LIMIT, Fault.OVER_BUDGET)

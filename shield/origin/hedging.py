@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from shield.origin.origin import Origin
 from shield.records import LATE_SECONDS, Records
+from shield.rules.budgets import BudgetAct
 from shield.rules.health import HealthRecord
 from shield.rules.hedge import LateShare, is_worth, may_hedge, may_take
 
@@ -31,6 +32,8 @@ class Hedge:
         if not spending.may_hedge or self.now() - self.at > LATE_SECONDS:
             return False  # or we are late ourselves
         gate = self.other.gate
+        if self.other.budget.does(BudgetAct.PAUSE):
+            return False
         if gate.used >= gate.room or not may_take(self.other.seen.treated()):
             return False
         tally = self.other.hedges

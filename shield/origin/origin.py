@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
@@ -39,6 +40,7 @@ from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, 
 from shield.records import Came, private
 from shield.rules import s3_errors
 from shield.rules.attempts import Extra
+from shield.rules.budgets import BudgetAct, retry_after
 from shield.rules.checksums import Vigilance
 from shield.rules.denials import Denials
 from shield.rules.drill import MARK
@@ -129,6 +131,10 @@ class Origin:
         self.most = most
         """Requests of the node that it may have at once."""
         self.gate = Gate(name, asyncio.get_running_loop())
+        self.budget = unbudgeted()
+        """What budgets of egress do to it; the cell of an origin that is in use is given by `Origins`."""
+        self.watch: Callable[[Want, int], None] | None = None
+        """Called with each fetch that it has answered with an object, and the bytes of the response."""
         self._sampled_until = 0.0
         self._now = now = asyncio.get_running_loop().time
         self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
@@ -167,6 +173,8 @@ class Origin:
 
         Faults that a second request can mend (`Mend`) are repeated at once, each once.
         """
+        if self.budget.acts[0]:
+            self._ask_budget(want, clock())
         if (version := want.version) is not None:
             if extra is not None:
                 want = replace(want, purpose=reason_of(None, extra))
@@ -184,9 +192,18 @@ class Origin:
         if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
+        if self.watch is not None:
+            self.watch(want, response.head.length or 0)
         if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
             guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
+
+    def _ask_budget(self, want: Want, now: float) -> None:
+        """Raises OriginError if a budget refuses this fetch."""
+        budget = self.budget
+        if budget.does(BudgetAct.REFUSE) and not want.is_probe:
+            said, again = "the budget of its egress is spent", retry_after(budget.until, now)
+            raise OriginError(self.name, Fault.OVER_BUDGET, said, retry_after=again)
 
     def _end(self, note: Note, error: BaseException, key: bytes, deadline: float) -> None:
         """An attempt failed, or was given up."""
@@ -220,6 +237,8 @@ class Origin:
                 if Mend.PARTS in mended or (want.span is not None and belies_parts(want, response.head)):
                     response.head = without_parts(response.head)
                 guard(response, self, want)
+                if self.watch is not None:
+                    self.watch(want, response.head.length or 0)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)

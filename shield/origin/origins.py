@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 
 import xxhash
 
+from shield.budget_cells import BudgetCells
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.egress.meter import Meters
@@ -28,6 +29,7 @@ from shield.origin.origin import Origin
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.ranker import RankedStatistics, Ranker
+from shield.origin.thrift import Thrift
 from shield.origin.turns import PACED_FETCHES, Turns
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.ramp_table import RampSlot
@@ -37,6 +39,7 @@ from shield.rate_cells import RateCells
 from shield.records import Records, private
 from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
 from shield.rules.budget import FetchAllowance
+from shield.rules.budgets import BudgetAct
 from shield.rules.health import HELD_BACK, Flag, HealthState, find_trouble
 from shield.rules.hedge import MOST, HedgeRules
 from shield.rules.positions import are_all_bad, order
@@ -134,12 +137,14 @@ class Origins:
         records: Records | None = None,
         rankings: Rankings | None = None,
         flows: RateCells | None = None,
+        budgets: BudgetCells | None = None,
         worker: int = 0,
         hedges: HedgeRules | None = None,
     ) -> None:
-        """`records`, `rankings` and `flows` are the memory that all workers share; None: there are no others."""
+        """`records` to `budgets` are the memory that all workers share; None: there are no others."""
         self._records = records or private()
         self._flows = flows or RateCells()
+        self.thrift = Thrift(budgets, worker, all_origins=self.all)
         self._worker = worker
         self._retry_share = retry_share
         self._hedges = hedges or HedgeRules()
@@ -168,7 +173,7 @@ class Origins:
             prober=self.prober,
             now=self._now,
             clock=clock,
-            rank=self.ranker.look,
+            rank=self.thrift.looking(self.ranker.look),
         )
 
     def open(self) -> None:
@@ -188,6 +193,7 @@ class Origins:
         known = before.origins.values()
         self._retry_share, self._hedges = retry_share, hedges or HedgeRules()
         self._records.free([origin.identity for origin in origins], [origin.name.encode() for origin in origins])
+        self.thrift.keep(origins)
         self._attach([origin for origin in origins if origin not in known])
         self._allow(origins)
         self._lot = _Lot(origins, deadline_seconds)
@@ -206,6 +212,7 @@ class Origins:
             origin.seen = self._records.of(self._worker, origin.identity, origin.name.encode())
             origin.gate.attach(Leases(origin.seen) if origin.seen.is_judged else None)
             origin.clock = self._clock
+            self.thrift.attach(origin)
             if origin.pool.flow is not None:
                 origin.pool.flow.use(self._flows)
             origin.meters = self.meters
@@ -379,6 +386,8 @@ class Origins:
         used = [origin for origin in known if not origin.seen.treated().flags & HELD_BACK]
         for origin in (used or known)[:1]:
             record, gate = origin.seen.treated(), origin.gate
+            if origin.budget.does(BudgetAct.PAUSE):
+                return f"the budget of origin {origin.name} is nearly spent"
             if record.state is not HealthState.UP:
                 return f"origin {origin.name} is {record.state.name.lower()}"
             if record.flags & Flag.THROTTLED:
@@ -446,6 +455,8 @@ class Origins:
 
     def _note(self, origin: Origin, error: OriginError, want: Want) -> None:
         origin.faults[error.fault.value] += 1
+        if error.fault is Fault.OVER_BUDGET:
+            return  # the budget was said to be spent
         path = want.path.decode("ascii", "replace")
         if want.request is not None and (identifier := want.request.identifier) is not None:
             path = f"{path} (request {identifier.decode('ascii', 'replace')})"

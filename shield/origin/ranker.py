@@ -1,5 +1,6 @@
-"""The order of origins by cost for routes with `choose: nearest`: one of a node's workers, the conductor, determines
-it once a second and publishes it; all workers have it in use within a quarter of a second.
+"""The order of origins by cost for routes with `choose: nearest`, and by price for those with `cheapest`: one of a
+node's workers, the conductor, determines it once a second and publishes it; all workers have it in use within a
+quarter of a second. Budgets of egress can make an origin dearer for both.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 from shield.origin.origin import Origin
 from shield.rankings import RankingPlace, Rankings
+from shield.rules.budgets import DEAR_SECONDS, BudgetAct
 from shield.rules.choice import Choice
 from shield.rules.distance import measured_of, sizes_of
-from shield.rules.ranking import MOST_RANKED, Hold, OriginFacts, OriginPlace, by_cost
+from shield.rules.ranking import MOST_RANKED, Hold, OriginFacts, OriginPlace, Strategy, by_cost
 from shield.rules.routes import Route
 
 log = logging.getLogger("shield.origin")
@@ -70,13 +72,14 @@ class Ranker:
 
     def statistics(self, now: float) -> dict[str, RankedStatistics]:
         """The order of each route with its reasons."""
-        return {ranked.route.name: ranked.statistics(self._origins(), now) for ranked in self._ranked}
+        by_cost = [ranked for ranked in self._ranked if ranked.route.choose is Strategy.NEAREST]
+        return {ranked.route.name: ranked.statistics(self._origins(), now) for ranked in by_cost}
 
 
 class _Ranked:
     """A route, its place in shared memory, and the conductor's hold of its order."""
 
-    __slots__ = ("_choice", "_facts", "_word", "hold", "place", "route")
+    __slots__ = ("_choice", "_facts", "_names", "_word", "hold", "place", "route")
 
     def __init__(self, route: Route, place: RankingPlace) -> None:
         assert route.choice is not None
@@ -86,6 +89,7 @@ class _Ranked:
         self._choice: Choice = route.choice
         self._choice.sizes = place.own
         self._facts = route.facts or tuple([OriginFacts(name) for name in route.origins])
+        self._names = route.calm_order  # before anything is published
         self._word = 0
         self.follow()
 
@@ -93,12 +97,20 @@ class _Ranked:
         """Let fetches use the published order."""
         word = self.place.word
         if word != self._word:
-            self._word, self._choice.order = word, self.place.order(self.route.origins)
+            self._word, self._choice.order = word, self.place.order(self._names)
 
     def judge(self, origins: Iterable[Origin], now: float) -> None:
         """Advance the order by one step, and publish it if it has changed."""
-        names = self.route.origins
+        names = self._names
         before = self.place.order(names)
+        if self.route.choose is Strategy.CHEAPEST:
+            dear = _dear(origins)
+            order = tuple(sorted(names, key=lambda name: name in dear))
+            if order != before:
+                self.place.publish(order, names)
+                said = "route %s: its origins are tried in another order now, by price and budgets: %s"
+                log.warning(said, self.route.name, ", ".join(order))
+            return
         hold = self.hold or Hold(before)
         self.hold, _ = hold.step(self._by_cost(origins, now)[0], now)
         if self.hold.order != before:
@@ -108,28 +120,36 @@ class _Ranked:
 
     def statistics(self, origins: Iterable[Origin], now: float) -> RankedStatistics:
         ranked, expected = self._by_cost(origins, now)
-        _, places = Hold(self.place.order(self.route.origins)).step(ranked, now)
+        _, places = Hold(self.place.order(self._names)).step(ranked, now)
         found = {place.name: _shown(position, place) for position, place in enumerate(places, 1)}
         return RankedStatistics(round(expected), self.route.exchange, found)
 
     def _by_cost(self, origins: Iterable[Origin], now: float) -> tuple[Sequence[OriginPlace], float]:
         """The origins in the order of their costs at present, and the expected size of a response."""
-        seen = {origin.name: origin.seen for origin in origins if origin.name in self.route.origins}
-        sizes = sizes_of(*self.place.sizes())
+        asked = [origin for origin in origins if origin.name in self.route.origins]
+        seen = {origin.name: origin.seen for origin in asked}
+        sizes, dear = sizes_of(*self.place.sizes()), _dear(asked)
         measured = measured_of(
             {name: each.timings.timings() for name, each in seen.items()},
             sizes,
             now,
-            penalties={name: each.timings.penalty for name, each in seen.items()},
+            penalties={
+                name: each.timings.penalty + (DEAR_SECONDS if name in dear else 0.0) for name, each in seen.items()
+            },
             out=[name for name, each in seen.items() if each.is_held or not each.treated().is_good],
         )
         exchange = self.route.exchange
         return by_cost(self._facts, measured, size=sizes.expected, exchange=exchange), sizes.expected
 
 
+def _dear(origins: Iterable[Origin]) -> set[str]:
+    """Those that a budget makes dearer."""
+    return {origin.name for origin in origins if origin.budget.does(BudgetAct.DEARER)}
+
+
 def _identity(route: Route) -> bytes:
     """The same for all workers, and another one with other origins."""
-    return "\n".join([route.name, *route.origins]).encode()
+    return "\n".join([route.name, route.choose.value, *route.calm_order]).encode()
 
 
 def _shown(position: int, place: OriginPlace) -> PlaceStatistics:

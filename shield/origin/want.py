@@ -239,8 +239,16 @@ def attempts_of(failure: Failed | OriginError | None) -> int:
 def asked_again_after(failure: Failed | OriginError | None) -> float | None:
     """Seconds after which an origin may have a place for the request again; None if that isn't known."""
     errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
+    if is_over_budget(failure):
+        return min([each.retry_after or 1.0 for each in errors])
     known = [each.retry_after for each in errors if each.fault in _CROWDED and each.retry_after is not None]
     return min(LONGEST_PAUSE, *known) if known else None
+
+
+def is_over_budget(failure: Failed | OriginError | None) -> bool:
+    """Whether no origin was asked, since budgets are spent."""
+    errors = failure.failures if isinstance(failure, Failed) else () if failure is None else (failure,)
+    return bool(errors) and all(each.fault is Fault.OVER_BUDGET for each in errors)
 
 
 def mismatch(want: Want, head: ResponseHead) -> tuple[Fault, str] | None:

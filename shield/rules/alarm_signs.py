@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shield.rules.alarms import MOST_TEXT, AlarmCause, AlarmKind
+from shield.rules.budgets import ACTS, BudgetStanding, worded
 from shield.rules.drill import DrillEnding
 from shield.rules.health import Flag, HealthRecord
 
@@ -203,6 +204,24 @@ def of_drills(
             )
             for name, age in unproven.items()
         ]
+    return found
+
+
+def of_budgets(budgets: Iterable[BudgetStanding]) -> list[AlarmCause]:
+    """Troubles of budgets: a cause for each share that is reached, and for a burst."""
+    found = []
+    for each in budgets:
+        name = each.budget.name
+        for share in each.reached:
+            kind = AlarmKind.BUDGET_SPENT if share >= 1.0 else AlarmKind.BUDGET
+            subject = name if share >= 1.0 else f"{name} {100.0 * share:g}%"
+            does = ", ".join([word for word, act in ACTS.items() if each.acts & act])
+            text = f"{100.0 * share:g}% and more of its amount: {each}"
+            found.append(AlarmCause(kind, subject, f"{text}; it does: {does}" if does else text))
+        if each.is_burst:
+            unit = each.budget.amount.currency
+            text = f"budget {name}: {worded(each.in_hour, unit)} in this hour, beyond its burst"
+            found.append(AlarmCause(AlarmKind.BUDGET_SPENT, f"{name} burst", text))
     return found
 
 

@@ -51,6 +51,9 @@ class AlarmKind(Enum):
     RAMP = "ramp"  # a new origin's ramp was aborted
     RELOAD = "reload"  # new settings were refused, so a restart would fail
     PURGES = "purges"  # purges can't be written to disk, so a restart would undo them
+    BUDGET = "budget"  # a part of a budget of egress is spent
+    BUDGET_SPENT = "budget-spent"  # all of it is
+    SPIKE = "egress-spike"  # an origin gives far more than usual at this hour
     ACCESS_LOG = "access-log"  # lines of the access log are lost
     TEST = "test"  # nothing: someone tries the webhook
 
@@ -67,12 +70,15 @@ class AlarmNews(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KindTerms:
-    """How an alarm of a kind is handled. `runbook` is a heading of a page in docs."""
+    """How an alarm of a kind is handled. `runbook` is a heading of a page in docs. `reminds`: there are further
+    messages while it lasts.
+    """
 
     severity: Severity
     remedy: str
     runbook: str
     begins_after: float = 0.0
+    reminds: bool = True
     ends_after: float = _CALM
 
 
@@ -173,6 +179,25 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         _CRITICAL,
         "Make room in state_directory, or mend its disk: after a restart, purged objects could be served again.",
         "oncall.md#a-disk-is-out",
+    ),
+    AlarmKind.BUDGET: KindTerms(
+        _WARNING,
+        "shield cost --by reason has where it goes; the budget's projected share tells whether it will last.",
+        "oncall.md#a-budget-is-spent",
+        reminds=False,
+        ends_after=0.0,
+    ),
+    AlarmKind.BUDGET_SPENT: KindTerms(
+        _CRITICAL,
+        "Look at what it does in the admin API's /budgets; raise its amount and reload if clients are refused.",
+        "oncall.md#a-budget-is-spent",
+        ends_after=0.0,
+    ),
+    AlarmKind.SPIKE: KindTerms(
+        _CRITICAL,
+        "shield cost --suspects names keys, queries and clients; block or limit them, or mend the cause.",
+        "oncall.md#egress-spikes",
+        ends_after=120.0,
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
@@ -275,7 +300,7 @@ def judge(
             recent.append(after)
             events.append(_event(after, AlarmNews.RESOLVED, now))
             continue
-        if after.gone is None and not 0.0 <= now - after.told < remind:
+        if after.gone is None and KINDS[after.kind].reminds and not 0.0 <= now - after.told < remind:
             after = replace(after, told=now)
             events.append(_event(after, AlarmNews.LASTS, now))
         active[key] = after

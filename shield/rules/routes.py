@@ -23,7 +23,7 @@ from shield.rules.key import (
     key_length,
 )
 from shield.rules.ordinary import Ordinary
-from shield.rules.ranking import OriginFacts, Strategy, drawn, order_of, seed_of
+from shield.rules.ranking import MOST_RANKED, OriginFacts, Strategy, drawn, order_of, seed_of
 from shield.rules.vary import Forwarding
 
 _MEMO_LIMIT = 16384
@@ -61,10 +61,12 @@ class Route:
     exchange: float = 0.0  # by cost: seconds of waiting that are worth a unit of money; 0.0: prices don't count
     # derived: whether a request's response depends on more than its target; checked at each hit
     particular: bool = field(init=False, repr=False, compare=False)
+    # derived: the order by the settings, before anything is measured; of `weighted` that for some key
+    calm_order: tuple[str, ...] = field(init=False, repr=False, compare=False)
     # derived: the order in which origins are tried where it is always the same; None: it is drawn for each key, or
-    # by cost
+    # by cost or price
     fixed_order: tuple[str, ...] | None = field(init=False, repr=False, compare=False)
-    # derived: the order by cost at present; None: it isn't by cost
+    # derived: the order by cost or price at present; None: it is by neither
     choice: Choice | None = field(init=False, repr=False, compare=False)
     # derived: how the ordinary responses of each origin are judged, if it has any
     ordinary: Mapping[str, Ordinary] = field(init=False, repr=False, compare=False)
@@ -73,11 +75,15 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key_space", self.space + (b"~" + self.policy if self.policy else b""))
-        order = None
-        if self.choose not in (Strategy.WEIGHTED, Strategy.NEAREST):
-            order = tuple([place.name for place in order_of(self.choose, self.facts)]) if self.facts else self.origins
-        object.__setattr__(self, "fixed_order", order)
-        object.__setattr__(self, "choice", Choice(self.origins) if self.choose is Strategy.NEAREST else None)
+        order = tuple([place.name for place in order_of(self.choose, self.facts)]) if self.facts else self.origins
+        object.__setattr__(self, "calm_order", order)
+        # Budgets of egress change an order by price.
+        is_ranked = self.choose is Strategy.NEAREST or (
+            self.choose is Strategy.CHEAPEST and 1 < len(order) <= MOST_RANKED
+        )
+        is_fixed = self.choose is not Strategy.WEIGHTED and not is_ranked
+        object.__setattr__(self, "fixed_order", order if is_fixed else None)
+        object.__setattr__(self, "choice", Choice(order) if is_ranked else None)
         object.__setattr__(self, "particular", self.forwarding.any or b"HEAD" not in self.methods)
         made = {name: Ordinary.of(self.freshness, self.fields.of(name, by_peer=False)) for name in self.origins}
         ordinary = {name: each for name, each in made.items() if each is not None and not self.forwarding.any}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
+from shield.budget_cells import BudgetCell, unbudgeted
 from shield.origin.origin import Origin
 from shield.origin.ranker import Ranker
 from shield.rankings import Rankings, private
 from shield.records import Came, Records, Seen
 from shield.records import private as private_records
+from shield.rules.budgets import BudgetAct
 from shield.rules.health import HealthRecord, HealthState
 from shield.rules.latency import LEAST_SAMPLES
 from shield.rules.prices import Price
@@ -28,6 +30,7 @@ class Place:
 
     name: str
     seen: Seen
+    budget: BudgetCell = field(default_factory=unbudgeted)
 
 
 class Worker:
@@ -39,8 +42,13 @@ class Worker:
         self.use(**route)
 
     def use(self, **more: object) -> None:
-        given = {"exchange": 0.0, "facts": (OriginFacts("near"), OriginFacts("far")), **more}
-        self.route = Route("default", origins=("near", "far"), choose=Strategy.NEAREST, **given)  # type: ignore[arg-type]
+        given = {
+            "exchange": 0.0,
+            "facts": (OriginFacts("near"), OriginFacts("far")),
+            "choose": Strategy.NEAREST,
+            **more,
+        }
+        self.route = Route("default", origins=("near", "far"), **given)  # type: ignore[arg-type]
         self.ranker.use([self.route])
 
     def looks(self, now: float, *, conducts: bool, times: int = 4) -> None:
@@ -175,3 +183,34 @@ def test_an_origin_that_the_node_does_not_have_any_more_is_not_measured() -> Non
 
     assert one.order == ("near", "far")
     assert one.ranker.statistics(NOW)["default"].origins["far"].why == "not measured yet"
+
+
+def test_a_budget_makes_an_origin_a_second_dearer() -> None:
+    one, other = workers()
+    one.measured(0.010, 0.100)
+    one.looks(NOW, conducts=True)
+    one.places[0].budget.act(BudgetAct.DEARER, 0.0)
+
+    one.looks(NOW, conducts=True)
+    one.looks(NOW + HOLD_SECONDS, conducts=True)
+    other.looks(NOW + HOLD_SECONDS, conducts=False)
+
+    assert one.ranker.statistics(NOW)["default"].origins["near"].penalty_seconds == 1.0
+    assert other.order == ("far", "near")
+
+
+def test_by_price_an_origin_with_a_budget_that_is_nearly_spent_comes_last_for_all_workers() -> None:
+    facts = (OriginFacts("near", price=Price(0.2)), OriginFacts("far", price=Price(0.1)))
+    one, other = workers(choose=Strategy.CHEAPEST, facts=facts)
+    assert other.order == ("far", "near")
+
+    one.places[1].budget.act(BudgetAct.DEARER, 0.0)
+    one.looks(NOW, conducts=True)
+    other.looks(NOW, conducts=False)
+    assert other.order == ("near", "far")
+
+    one.places[1].budget.act(BudgetAct(0), 0.0)
+    one.looks(NOW, conducts=True)
+    other.looks(NOW, conducts=False)
+    assert other.order == ("far", "near")
+    assert one.ranker.statistics(NOW) == {}  # nothing is measured

@@ -13,12 +13,14 @@ from shield.rules.alarm_signs import (
     SignWindow,
     WorkerSigns,
     deaths_after,
+    of_budgets,
     of_deaths,
     of_drills,
     of_expiry,
     of_origins,
 )
 from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.budgets import EgressBudget, Period, Spendable, UsageSum, judge_budget
 from shield.rules.health import Flag
 
 WELL = OriginSign("fra", True, Flag.NONE, "no trouble yet")
@@ -173,3 +175,20 @@ def test_deaths_are_said_as_people_say_them(count: int, said: str) -> None:
 
     assert cause.text.startswith(said)
     assert cause.text.endswith("was replaced" if count == 1 else "were replaced")
+
+
+def test_a_budget_is_a_trouble_for_each_share_that_is_reached_and_for_its_burst() -> None:
+    budget = EgressBudget("far", ("fra",), Period.DAY, Spendable(1e9), burst=5e8)
+    sums = {"fra": {Period.HOUR: UsageSum(500_000_000), Period.DAY: UsageSum(1_000_000_000)}}
+
+    found = of_budgets([judge_budget(budget, sums, {}, 3600.0)])
+
+    assert kinds(found) == [
+        (AlarmKind.BUDGET, "far 50%"),
+        (AlarmKind.BUDGET, "far 80%"),
+        (AlarmKind.BUDGET_SPENT, "far"),
+        (AlarmKind.BUDGET_SPENT, "far burst"),
+    ]
+    assert found[2].text == (
+        "100% and more of its amount: budget far: 1 GB of 1 GB a day are spent; it does: dearer, pause, stale"
+    )

@@ -95,6 +95,15 @@ def test_people_are_reminded_of_an_alarm_that_lasts() -> None:
     assert night.look(REFUSED, after=REMIND - 1.0) == []
 
 
+def test_nobody_is_reminded_that_half_of_a_budget_is_spent() -> None:
+    night = Night()
+    half = AlarmCause(AlarmKind.BUDGET, "far 50%", "x")
+
+    assert said(night.look(half)) == [(AlarmNews.BEGAN, AlarmKind.BUDGET, "far 50%")]
+    assert night.look(half, after=10 * REMIND) == []
+    assert said(night.look()) == [(AlarmNews.RESOLVED, AlarmKind.BUDGET, "far 50%")]
+
+
 def test_what_isnt_known_changes_nothing() -> None:
     night = Night()
     night.look(REFUSED)

@@ -1,0 +1,195 @@
+"""Budgets judged by the counts of all workers, across restarts, reloads and months."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from shield.budget_cells import BudgetCells, private
+from shield.egress.budgets import BudgetTerms, BudgetWatch
+from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
+from shield.egress.meter import EgressAccount, MeterReading, Meters
+from shield.rules.budgets import BudgetAct, EgressBudget, Period, Spendable
+from shield.rules.egress import FetchReason
+from shield.rules.prices import GB, Price
+from tests.node import FakeClock
+
+CAP = {BudgetAct.REFUSE: 1.0}
+
+
+def terms(amount: float, *, per: Period = Period.MONTH) -> BudgetTerms:
+    return BudgetTerms((EgressBudget("far", ("far",), per, Spendable(amount), acts=CAP),))
+
+
+class Worker:
+    """One worker's meters and watch."""
+
+    def __init__(
+        self,
+        cells: BudgetCells,
+        clock: FakeClock,
+        given: BudgetTerms,
+        *,
+        number: int = 0,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.meters = Meters()
+        self.cell = cells.of(number, "far")
+        self.watch = BudgetWatch(
+            given, cells=lambda: {"far": self.cell}, meters=self.meters, ledger=ledger, clock=clock
+        )
+        self.conducts = number == 0
+
+    def reads(self, size: int) -> None:
+        meter = self.meters.of("far", "a", FetchReason.MISS)
+        meter.requests += 1
+        meter.answered(200)
+        meter.received += size
+
+    async def look(self) -> None:
+        self.watch.look(self.conducts)
+        if self.watch._seeding is not None:
+            await self.watch._seeding
+            self.watch.look(self.conducts)
+
+    @property
+    def refuses(self) -> bool:
+        return self.cell.does(BudgetAct.REFUSE)
+
+
+def filled(path: Path, clock: FakeClock, received: int) -> Ledger:
+    ledger = Ledger(LedgerTerms(path, keep=1e9))
+    usage = WorkerUsage("gone", [MeterReading(EgressAccount("far", "a", "miss"), 1, received, {200: 1})], {})
+    ledger.flush([usage], clock())
+    return ledger
+
+
+def test_what_all_workers_read_spends_a_budget(clock: FakeClock) -> None:
+    async def story() -> None:
+        cells = private(workers=2)
+        conductor, other = (Worker(cells, clock, terms(100), number=number) for number in (0, 1))
+        await conductor.look()
+        conductor.reads(60)
+        other.reads(39)
+        for worker in (other, conductor):
+            await worker.look()
+        assert not other.refuses
+
+        other.reads(1)
+        for worker in (other, conductor):
+            await worker.look()
+        assert other.refuses and conductor.refuses
+
+    asyncio.run(story())
+
+
+def test_a_restart_forgets_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    async def story() -> None:
+        ledger = filled(tmp_path / "l", clock, 90)
+        worker = Worker(private(), clock, terms(100), ledger=ledger)
+        worker.reads(9)
+        await worker.look()
+        assert worker.watch.standings()[0].spent == 99.0
+
+        worker.reads(1)
+        await worker.look()
+        assert worker.refuses
+
+    asyncio.run(story())
+
+
+def test_another_conductor_doesnt_count_twice(tmp_path: Path, clock: FakeClock) -> None:
+    async def story() -> None:
+        cells, ledger = private(), filled(tmp_path / "l", clock, 90)
+        worker = Worker(cells, clock, terms(100), ledger=ledger)
+        await worker.look()
+
+        successor = Worker(cells, clock, terms(100), ledger=ledger)
+        successor.reads(5)
+        await successor.look()
+
+        assert successor.watch.standings()[0].spent == 95.0
+
+    asyncio.run(story())
+
+
+def test_another_budget_by_a_reload_counts_from_the_beginning_of_its_period(clock: FakeClock) -> None:
+    async def story() -> None:
+        worker = Worker(private(), clock, BudgetTerms())
+        await worker.look()
+        worker.reads(500)
+        for _ in range(4):
+            await worker.look()
+
+        worker.watch.use(terms(400))
+        await worker.look()
+        assert worker.refuses
+
+        worker.watch.use(terms(600))
+        await worker.look()
+        assert not worker.refuses and worker.watch.standings()[0].spent == 500.0
+
+        worker.watch.use(BudgetTerms())
+        await worker.look()
+        assert worker.cell.acts[0] == 0
+
+    asyncio.run(story())
+
+
+def test_a_new_day_begins_with_the_whole_budget(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        worker = Worker(private(), clock, terms(100, per=Period.DAY))
+        await worker.look()
+        worker.reads(100)
+        await worker.look()
+        assert worker.refuses
+
+        clock.advance(86400.0)
+        await worker.look()
+        assert not worker.refuses
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    assert "budget far: 0.1 KB of 0.1 KB a day are spent: fetches are refused until" in caplog.text
+    assert "nothing is held back any more" in caplog.text
+
+
+def test_a_ledger_that_cant_be_read_is_said_and_tried_again(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        path = tmp_path / "l"
+        path.write_bytes(b"no database" * 100)
+        worker = Worker(private(), clock, terms(100), ledger=Ledger(LedgerTerms(path, keep=1e9)))
+        worker.reads(10)
+        await worker.look()
+        assert worker.watch.standings()[0].spent == 10.0  # for now
+
+        path.unlink()
+        filled(path, clock, 90)
+        clock.advance(30.0)
+        await worker.look()
+        assert worker.watch.standings()[0].spent == 90.0
+        worker.reads(10)
+        await worker.look()
+        assert worker.refuses
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    assert caplog.text.count("budgets count from the node's start, for now") == 1
+
+
+def test_the_cost_follows_the_tiers_of_the_month(clock: FakeClock) -> None:
+    async def story() -> None:
+        price = Price(0.1, 0.0, "EUR", free=1.0 * GB, tiers=((2.0 * GB, 0.05),))
+        worker = Worker(private(), clock, BudgetTerms((), {"far": price}))
+        for _ in range(3):
+            worker.reads(GB)
+            worker.watch.publish()
+
+        assert worker.watch.costs == {("far", "EUR"): pytest.approx(0.15)}
+
+    asyncio.run(story())

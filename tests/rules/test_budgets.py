@@ -1,0 +1,131 @@
+"""Budgets of egress: what is spent by tiers, days and months, and what follows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shield.rules.budgets import (
+    ACTS,
+    BudgetAct,
+    EgressBudget,
+    Period,
+    Spendable,
+    UsageSum,
+    acts_by_origin,
+    cost_of_more,
+    judge_budget,
+    retry_after,
+    worded,
+)
+from shield.rules.prices import GB, Price
+
+NOON = datetime(2026, 11, 15, 12, 0, tzinfo=UTC).timestamp()
+CAP = {BudgetAct.DEARER: 0.8, BudgetAct.PAUSE: 0.9, BudgetAct.STALE: 1.0, BudgetAct.REFUSE: 1.0}
+
+
+def budget(
+    amount: Spendable, *, name: str = "far", per: Period = Period.DAY, burst: float | None = None
+) -> EgressBudget:
+    return EgressBudget(name, (name,), per, amount, burst, CAP)
+
+
+def of_day(received: int, *, month: int = 0, requests: int = 0, hour: int = 0) -> dict[Period, UsageSum]:
+    return {
+        Period.HOUR: UsageSum(hour),
+        Period.DAY: UsageSum(received, (requests, 0, 0, 0, 0)),
+        Period.MONTH: UsageSum(month or received, (requests, 0, 0, 0, 0)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("received", "acts"),
+    [
+        (799, BudgetAct(0)),
+        (800, BudgetAct.DEARER),
+        (900, BudgetAct.DEARER | BudgetAct.PAUSE),
+        (1000, BudgetAct.DEARER | BudgetAct.PAUSE | BudgetAct.STALE | BudgetAct.REFUSE),
+    ],
+)
+def test_a_budget_does_more_the_more_of_it_is_spent(received: int, acts: BudgetAct) -> None:
+    standing = judge_budget(budget(Spendable(1000.0)), {"far": of_day(received)}, {}, NOON)
+
+    assert standing.acts == acts
+    assert standing.projected == pytest.approx(2 * standing.share)  # half of the day is over
+
+
+def test_money_of_a_day_is_that_of_the_last_bytes_of_the_month_by_its_tiers() -> None:
+    price = Price(0.1, 1.0, "EUR", free=100 * GB, tiers=((200.0 * GB, 0.05),))
+    sums = {"far": of_day(50 * GB, month=220 * GB, requests=2000)}
+
+    spent = judge_budget(budget(Spendable(10.0, "EUR")), sums, {"far": price}, NOON).spent
+
+    assert spent == pytest.approx(30 * 0.1 + 20 * 0.05 + 2.0)
+
+
+def test_what_is_free_in_a_month_spends_nothing() -> None:
+    price = Price(0.1, free=100 * GB)
+
+    assert judge_budget(budget(Spendable(1.0, "USD")), {"far": of_day(99 * GB)}, {"far": price}, NOON).spent == 0.0
+
+
+def test_a_burst_does_everything_until_the_hour_is_over() -> None:
+    standing = judge_budget(budget(Spendable(1e6), burst=10.0), {"far": of_day(10, hour=10)}, {}, NOON + 60.0)
+
+    assert standing.is_burst and standing.acts == sum(ACTS.values(), BudgetAct(0))
+    assert standing.until == NOON + 3600.0
+
+
+def test_several_budgets_of_an_origin_do_what_any_of_them_does_for_as_long_as_the_longest() -> None:
+    sums = {"far": of_day(1000)}
+    day = judge_budget(budget(Spendable(1000.0)), sums, {}, NOON)
+    month = judge_budget(budget(Spendable(1100.0), per=Period.MONTH), sums, {}, NOON)
+
+    assert acts_by_origin([month, day])["far"] == (BudgetAct(15), Period.DAY.ends(NOON))
+    assert acts_by_origin([month])["far"] == (BudgetAct.DEARER | BudgetAct.PAUSE, 0.0)
+
+
+@given(st.lists(st.integers(0, 10**14), min_size=2, max_size=2).map(sorted), st.integers(0, 10**14))
+def test_a_share_only_rises_with_bytes(pair: list[int], before: int) -> None:
+    price = Price(0.09, free=100.0 * GB, tiers=((10_000.0 * GB, 0.05),))
+    low, high = [
+        judge_budget(
+            budget(Spendable(100.0, "USD")), {"far": of_day(size, month=before + size)}, {"far": price}, NOON
+        )
+        for size in pair
+    ]
+
+    assert low.spent <= high.spent and low.acts & ~high.acts == 0
+
+
+@given(st.lists(st.integers(0, 10**13), max_size=20))
+def test_parts_cost_what_the_whole_costs(parts: list[int]) -> None:
+    price, received, total = Price(0.09, free=100.0 * GB, tiers=((10_000.0 * GB, 0.05),)), 0, 0.0
+    for part in parts:
+        total += cost_of_more(price, UsageSum(received), part, (0,) * 5)
+        received += part
+
+    assert total == pytest.approx(price.of_month(received))
+
+
+def test_months_and_days_are_of_utc() -> None:
+    at = datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()
+
+    assert Period.MONTH.ends(at) == Period.DAY.ends(at) == datetime(2027, 1, 1, tzinfo=UTC).timestamp()
+    assert Period.MONTH.begins(at) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+
+
+def test_a_refused_request_may_come_again_within_the_hour() -> None:
+    assert retry_after(NOON + 30.2, NOON) == pytest.approx(30.2)
+    assert retry_after(NOON + 86400.0, NOON) == 3600.0
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "text"),
+    [(1234.5, "EUR", "1,234.50 EUR"), (20e12, None, "20 TB"), (5e8, None, "500 MB"), (500.0, None, "0.5 KB")],
+)
+def test_amounts_in_words(value: float, currency: str | None, text: str) -> None:
+    assert worded(value, currency) == text
