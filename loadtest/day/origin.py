@@ -2,7 +2,7 @@
 
     python -m loadtest.day.origin PORT
 
-/images/NAME-SIZE.webp     an object of SIZE bytes, with an ETag and no lifetime; HEAD and If-None-Match, too
+/images/NAME-SIZE.webp     an object of SIZE bytes, with an ETag and no lifetime; by HEAD, if changed, in parts
 /images/absent/...         404
 /raw/NAME-SIZE.webp?...    an object of SIZE bytes under each query
 *counts                    as JSON: requests, those that got a response, and bytes of heads and bodies
@@ -24,6 +24,7 @@ import uvloop
 
 _BUFFER = memoryview(random.Random(7).randbytes(1 << 22))
 _NAME = re.compile(rb"/(?:images|raw)/(?!absent/)[^ ?]*-(\d+)\.webp").match
+_RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d*)", re.IGNORECASE).search
 _ETAG = b'"0123456789abcdef0123456789abcdef"'
 _FIELDS = b"Last-Modified: Wed, 12 Oct 2022 17:50:00 GMT\r\nETag: " + _ETAG + b"\r\nContent-Type: image/webp\r\n"
 
@@ -69,8 +70,13 @@ class CountingConnection(asyncio.Protocol):
             parts = [b"HTTP/1.1 304 Not Modified\r\n" + _FIELDS + b"\r\n"]
         else:
             size = int(found[1])
-            body = b"" if method == b"HEAD" else _BUFFER[:size]
-            parts = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % size + _FIELDS + b"\r\n", body]
+            wanted = _RANGE(head)
+            start, stop = (0, size) if wanted is None else (int(wanted[1]), min(size, int(wanted[2] or size) + 1))
+            line = b"HTTP/1.1 200 OK\r\n"
+            if wanted is not None:
+                line = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %d-%d/%d\r\n" % (start, stop - 1, size)
+            sent = _BUFFER[start : start if method == b"HEAD" else stop]
+            parts = [line + b"Content-Length: %d\r\n" % (stop - start) + _FIELDS + b"\r\n", sent]
         counts.answered += 1
         counts.sent += sum(map(len, parts))
         self._transport.writelines(parts)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from loadtest.traces import platform_size
 
 MINUTES = 1440
+FLOOD_SIZE = 1_000_000
 CRAWL = range(2 * 60, 5 * 60)
 _CRAWLED = 0.3  # of the requests in that time
 _HEADS, _ABSENT = 0.02, 0.01
@@ -81,7 +82,7 @@ class MadeDay:
 def flood(minute: int, number: int) -> Iterator[MadeRequest]:
     """A minute of somebody's requests for one object under queries that never come again."""
     for each in range(number):
-        yield MadeRequest("GET", f"/raw/poster-400000.webp?cb={minute}-{each}", 400_000)
+        yield MadeRequest("GET", f"/raw/poster-{FLOOD_SIZE}.webp?cb={minute}-{each}", FLOOD_SIZE)
 
 
 def _busyness(minute: int) -> float:

@@ -281,6 +281,8 @@ class Origin:
         asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
         response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
         note.meter.answered(response.head.status)
+        if (tags := self.meters.tags) is not None:
+            tags.answered(self.name, response.head, 0 if want.method == b"HEAD" else response.head.length or 0)
         self.first_bytes.add(self._now() - note.began)
         return response
 
