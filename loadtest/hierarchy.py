@@ -1,6 +1,6 @@
 """RAM and disk tiers as far as hit ratios go: what is where at which time, without bytes.
 
-RAM is the real `MemoryTier`. A disk tier follows `shield.store.directory.log`: segments are a log, an active one
+RAM has the real `S3Fifo`. A disk tier follows `shield.store.directory.log`: segments are a log, an active one
 counts as if it were full, one is to spare, and what is kept of a segment that must go is written again at the head of
 the log. Who decides what is kept and what is admitted is a `Policy`: Shield's own classes, or made up.
 """
@@ -26,24 +26,29 @@ from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import Record, RecordKind
 from shield.store.directory.segments import Segment as RealSegment
 from shield.store.disk import PROMOTE_AT, Disk
-from shield.store.entry import Entry
-from shield.store.memory import MemoryTier
+from shield.store.fifo import MARK, S3Fifo, use
 
 SEGMENTS = 100  # of a tier, fewer if the largest object would not fit into one
 MOST_HITS = 3
 
 
-class Item:
-    """What the RAM tier's policy knows of an entry."""
+class Ram:
+    """The RAM tier's policy, of numbered entries without bytes."""
 
-    __slots__ = ("frequency", "key", "number", "size")
+    def __init__(self, capacity: int) -> None:
+        self.policy: S3Fifo[bytearray] = S3Fifo(
+            capacity, max_entry=capacity // 8, mark_of=lambda mark: mark, on_gone=lambda text, mark: None
+        )
 
-    def __init__(self, number: int, size: int) -> None:
-        text = b"%d" % number
-        self.key = CacheKey(text, text)
-        self.number = number
-        self.size = size
-        self.frequency = 0
+    def has(self, number: int) -> bool:
+        """Counts as use."""
+        mark = self.policy.find(b"%d" % number)
+        if mark is not None:
+            use(mark)
+        return mark is not None
+
+    def commit(self, number: int, size: int) -> None:
+        self.policy.put(b"%d" % number, bytearray(MARK.pack(0, 0, size)))
 
 
 class Policy(Protocol):
@@ -294,33 +299,32 @@ class Hierarchy:
     def __init__(self, sizes: Sequence[int], memory: int, tiers: Sequence[DiskTier]) -> None:
         self.tiers = tuple(tiers)
         self._sizes = sizes
-        self._memory = MemoryTier(capacity=memory, max_entry=memory // 8)
+        self._memory = Ram(memory)
         for upper, lower in itertools.pairwise(tiers):
             upper.leave = lower.take
         if tiers[0].policy.late:
-            self._memory.tell_evicted(self._write_late)
+            self._memory.policy.on_evict = lambda text, mark: self._write_late(int(text))
 
     def ask(self, number: int) -> bool:
         """Whether it is a hit; it is stored if it isn't."""
-        if self._memory.lookup(b"%d" % number) is not None:
+        if self._memory.has(number):
             self.tiers[0].policy.hit(number)
             return True
-        item = cast(Entry, Item(number, self._sizes[number]))
+        size = self._sizes[number]
         for level, tier in enumerate(self.tiers):
             if number in tier:
                 hits = tier.policy.hit(number)
                 if level and hits >= PROMOTE_AT:
                     self.tiers[0].commit(number)
-                self._memory.commit(item)
+                self._memory.commit(number, size)
                 return True
-        self._memory.commit(item)
+        self._memory.commit(number, size)
         first = self.tiers[0]
         if first.policy.admits(number) or (first.policy.once_full and not first.is_full):
             first.commit(number)
         return False
 
-    def _write_late(self, entry: Entry) -> None:
-        number = cast(Item, entry).number
+    def _write_late(self, number: int) -> None:
         if not any(number in tier for tier in self.tiers):
             self.tiers[0].commit(number)
 

@@ -2,7 +2,7 @@
 
     python -m loadtest.policies [--only memory,disk,choices,tiers] [--requests 1000000] [--objects 100000]
 
-Drives the real `MemoryTier`, the real judge of the disk tier, its hit counts and its admission; see
+Drives the real `S3Fifo`, the real judge of the disk tier, its hit counts and its admission; see
 `loadtest.hierarchy` and `loadtest.traces`. Only the second half of the requests counts: in the first the tiers fill.
 One-hit wonders and scans can't be hit, so the optimum is lower with them.
 """
@@ -16,12 +16,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
-from loadtest.hierarchy import Choices, DiskTier, Hierarchy, Item, Policy, Shield, made_up
+from loadtest.hierarchy import Choices, DiskTier, Hierarchy, Policy, Ram, Shield, made_up
 from loadtest.traces import Trace, platform_size, trace
-from shield.store.entry import Entry
-from shield.store.memory import MemoryTier
 
 KINDS = ("Zipf", "scans", "wonders", "drift")
 SKEWS = (0.7, 0.9, 1.1)
@@ -74,11 +71,11 @@ def score(made: Trace, hits: Hits) -> Score:
 
 def s3_fifo(made: Trace, capacity: int) -> Iterator[bool]:
     """The RAM tier, as large as all tiers together."""
-    memory = MemoryTier(capacity=capacity, max_entry=capacity // 8)
+    memory = Ram(capacity)
     for number in made.requests:
-        found = memory.lookup(b"%d" % number) is not None
+        found = memory.has(number)
         if not found:
-            memory.commit(cast(Entry, Item(number, made.sizes[number])))
+            memory.commit(number, made.sizes[number])
         yield found
 
 

@@ -28,26 +28,28 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, storage, listeners, replies, fills, drills, probes, alarms,
-                tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API; inspection:
-                settings as they are shown; renewal: other settings while the node serves; secrets: files with secrets
-                and certificates, followed; keys: credentials from commands and clouds' chains; usage: the ledger of
-                egress; simulation: terms of simulated nodes
+    build       parts made of settings: regime, origins, cluster, storage, listeners, replies, fills, drills, probes,
+                alarms, tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API;
+                inspection: settings as they are shown; renewal: other settings while the node serves; secrets: files
+                with secrets and certificates, followed; keys: credentials from commands and clouds' chains; usage:
+                the ledger of egress; sights: what workers have seen of misses; simulation: terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; families: metrics of origins; gate_figures: those of origins' limits;
-                client_figures: of clients; store_figures: of tiers; process_figures: of the process; purge_figures:
-                of purges; budget_figures: of budgets of egress
+    figures     statistics as state and metrics; cluster_figures: those of the cluster; families: metrics of origins;
+                gate_figures: those of origins' limits; client_figures: of clients; store_figures: of tiers;
+                process_figures: of the process; purge_figures: of purges; budget_figures: of budgets of egress
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
     simulate    replays of access logs: traffic: their requests, in samples; node: routes, tiers and freshness without
                 bytes, with entries, on disks; results: figures and their price; chart: drawings of them; queries:
                 parameters without effect
-    peers       requests between the workers of a node; front: answers them, above edge; owners: sends them to the
-                worker that owns a key; words: their protocol; watch: ends waits for workers that hang
+    peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
+                above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
+                Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
+                ones, of what others own; nodes: connections to them, and which are down
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -61,8 +63,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 timeouts. watching: health, readiness, metrics, state; purge, removal, takedown, announce, warm,
                 ramps; reload, upgrade: of the program; origins, drill: orders on them; decisions: their basis;
                 auditing: the audit log; configuration: the settings in force; log_level: another one for a while;
-                entries: stored under a URL; budgets, alarms: listed; top: top lists; livelog: requests as they
-                happen; page: for people, of the files in static/, on feed: live figures
+                entries: stored under a URL; budgets, suspects, alarms: listed; top: top lists; livelog: requests as
+                they happen; page: for people, of the files in static/, on feed: live figures
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
@@ -92,14 +94,15 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
-                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier
-                (S3-FIFO); pending: entries being written to a disk; disk: moves between disk tiers; slices: a large
-                entry's body; volume: a directory that may fail and return; sweeping: clears it of purged entries;
-                backlog: its writer's queue; admission; takedowns: their file; contents: what is stored under a key;
-                shares: RAM used by one key's variants. directory/: one cache directory, made of home, claim,
-                premises, index (LMDB) and its change and values, segments, record, log (writing), room, reading,
-                condition, reclaim, rebuild, sweep, scanning, all on the system through files. upkeep/: visit,
-                listing, scrub, moving, intake, customs, ground, for maintenance
+                workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;
+                packed: its entries as bytes; fifo: which of them stay (S3-FIFO); plain: responses from it; pending:
+                entries being written to a disk; disk: moves between disk tiers; slices: a large entry's body; volume:
+                a directory that may fail and return; sweeping: clears it of purged entries; backlog: its writer's
+                queue; admission; takedowns: their file; contents: what is stored under a key; shares: RAM used by one
+                key's variants. directory/: one cache directory, made of home, claim, premises, index (LMDB) and its
+                change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
+                scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
+                ground, for maintenance
     origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
@@ -118,15 +121,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
                 the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
-                what is asked for most, on heavy: hitters of a stream
+                what is asked for most, on heavy: hitters of a stream; suspects: tallies of who costs most
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
-    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger:
-                on disk; keeper: all workers' counts on their way there; budgets: of a day or a month, held to
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; tags: by
+                tags of responses; ledger: on disk; keeper: all workers' counts on their way there; budgets: of a day
+                or a month, held to; spikes: far more than usual at this hour
     leases      the words there on the limit of an origin, and each worker's lease on it
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
@@ -149,22 +153,22 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 step), conditional, ranges, multipart, selection, vary, heads, headers, fields, structured, targeted,
                 tags, loops, access, addresses, signed_urls, link_lifetime, limits, digests, checksums (of whole
                 bodies), identity (of bytes at several origins), lateness (of bodies), hidden, interim, dates,
-                log_lines (of the access log), log_query, logged (lines of access logs),
-                listed (sizes in listings), ranking, distance, choice
-                (their order by cost), prices, ramp (a new origin's share), spotchecks, health, positions (which
-                origins are asked), drains, probing, checkup (whether a node serves), latency, attempts (when, and for
-                how long), egress (reasons of fetches), budgets (of it),
-                bill, focus (its rows for FinOps tools), reports
-                (of providers, on reads), reconcile (with the ledger), advice (changes that save), key_trial,
-                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
-                throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
-                policy, reach, certificates, rendezvous, sigv4, providers, s3_errors, canaries, pseudo_fields
-                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
-                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
-                purge_orders: orders to purge as they are written; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
-                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                log_lines (of the access log), log_query, logged (lines of access logs), listed (sizes in listings),
+                ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
+                health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
+                latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects (of
+                it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile (with the
+                ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as people
+                write them), absence, changes, announcements, lag, throttling, budget, hedge, denials, rate_limit,
+                warming, persistence, exact, amplification, locations, policy, reach, certificates, rendezvous, ring
+                (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that one is a node),
+                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
+                summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin API); written:
+                URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are written;
+                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
+                PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of purges;
+                alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures
+                and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -29,6 +29,7 @@ from shield.admin.purge import purge_routes
 from shield.admin.ramps import ramp_routes
 from shield.admin.reload import Reload, reloading
 from shield.admin.removal import removal
+from shield.admin.suspects import suspecting
 from shield.admin.takedown import takedown
 from shield.admin.top import top_route
 from shield.admin.upgrade import Upgrade, upgrading
@@ -39,6 +40,7 @@ from shield.alarms.signs import OwnSigns, troubles_of_node
 from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
+from shield.build.cluster import cluster_of, cluster_parts
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -50,6 +52,7 @@ from shield.build.regime import regime_of
 from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
+from shield.build.sights import sights_of, spike_terms
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
@@ -67,6 +70,7 @@ from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeSources, SpikeWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
 from shield.fill.means import Means
@@ -82,10 +86,11 @@ from shield.observe.levels import LogLevels
 from shield.observe.livelog import LiveLog
 from shield.observe.output import LogOutput
 from shield.observe.request_ids import RequestIds
+from shield.observe.suspects import SuspectLists
 from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -130,7 +135,8 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    source = owners if len(place.peers) > 1 else origins
+    cluster = cluster_of(settings, place, owners, store, clock)
+    source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
     means.lag = origins.lag
@@ -169,6 +175,10 @@ def build(
     contents = Contents(store, place.worker, clock=clock)
     tops = TopLists(accounting, clock=clock)
     tops.use(prices_of(settings))
+    suspects = SuspectLists(accounting, clock=clock)
+    suspects.use(prices_of(settings))
+    tops.also = suspects.sampled
+    origins.thrift.watch(suspects.asked)
     live = LiveLog(accounting, lambda query: owners.reports(LOG + b"?" + query), clock=clock)
     peer_proxy = PeerProxy(
         in_force,
@@ -183,6 +193,7 @@ def build(
             TOP: tops.answer,
             LOG: live.answer,
             ENTRIES: contents.answer,
+            SUSPECTS: suspects.answer,
             USAGE: lambda query: usage().encoded(),
         },
         clock=clock,
@@ -200,6 +211,13 @@ def build(
         budget_terms(settings), cells=origins.thrift.cells, meters=origins.meters, ledger=keeper.ledger, clock=clock
     )
     origins.thrift.spend = budgets.look
+    sights = sights_of(suspects, tops, owners, purged=lambda: place.shared.purges[0], clock=clock)
+    spikes = SpikeWatch(
+        spike_terms(settings),
+        SpikeSources(budgets.totals, budgets.prices, sights, lambda: origins.conducts),
+        ledger=keeper.ledger,
+        clock=clock,
+    )
     front = ClientFront(proxy, regime.limits, listener=Listener.TCP, guard=guard, clock=clock, http2=http2)
     purge = Purge(in_force, store, means.changes, log=storage.log, clock=clock, directory=place.state)
     purge_orders = PurgeOrders(in_force, purge, node=settings.node, workers=place.workers, clock=clock)
@@ -217,6 +235,11 @@ def build(
         clock=clock,
     )
     warmer = Warmer(proxy, store, origins, clock=clock)
+    of_cluster = None
+    if cluster is not None:
+        of_cluster = cluster_parts(
+            settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
+        )
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -241,8 +264,10 @@ def build(
         continuity=Continuity(Path(place.peers[0]).parent if place.peers else None),
         purge=purge,
         place=place,
+        cluster=None if of_cluster is None else of_cluster.figures(),
         tracing=tracing.statistics,
         budgets=budgets,
+        spikes=spikes,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
@@ -255,7 +280,7 @@ def build(
         AlarmSources(
             own=signs.read,
             others=lambda: owners.reports(SIGNS),
-            of_node=lambda: troubles_of_node(figures, drills, ramps, budgets.standings()),
+            of_node=lambda: troubles_of_node(figures, drills, ramps),
             conducts=lambda: origins.conducts,
         ),
         terms,
@@ -290,7 +315,7 @@ def build(
             secrets=secrets,
             keys=keys,
             store=store,
-            proxies=(proxy, peer_proxy),
+            proxies=(proxy, peer_proxy, *(() if of_cluster is None else (of_cluster.proxy,))),
             means=means,
             spot_checks=spot_checks,
             accounting=accounting,
@@ -298,6 +323,8 @@ def build(
             ids=ids,
             tops=tops,
             budgets=budgets,
+            spikes=spikes,
+            suspects=suspects,
             signs=signs,
             alarms=alarms,
             tracing=tracing,
@@ -344,11 +371,14 @@ def build(
             "the basis of decisions", opening=recorder.open, ticking=recorder.tick, closing=recorder.close
         ),
         CallbackService("the pools of workers", closing=owners.close),
+        *([] if of_cluster is None else [of_cluster]),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
         alarms,
         CallbackService("budgets", closing=budgets.close),
+        CallbackService("suspects", ticking=suspects.tick),
+        CallbackService("spikes", ticking=spikes.tick, closing=spikes.close),
         CallbackService("the ledger", ticking=keeper.tick, closing=keeper.close),
         CallbackService("the live figures", closing=feed.close),
         CallbackService("what is asked for most", opening=tops.open, ticking=tops.tick),
@@ -369,6 +399,7 @@ def build(
         access=log,
         front=front,
         peers=peers,
+        for_nodes=None if of_cluster is None else of_cluster.front,
         asgi=asgi,
         admin=admin_api(
             [
@@ -383,6 +414,7 @@ def build(
                 *ramp_routes(ramps),
                 deciding(recorder),
                 budgeting(budgets.standings),
+                suspecting(sights),
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
@@ -412,6 +444,7 @@ def build(
         store=store,
         fills=fills,
         owners=owners,
+        nodes=None if cluster is None else cluster.nodes,
         origins=origins,
         drills=drills,
         alarms=alarms,

@@ -1,4 +1,4 @@
-"""Families of metrics of the cost of egress, and of its budgets."""
+"""Families of metrics of the cost of egress, of its budgets and its spikes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shield.observe.metrics import Family, Sample
 from shield.rules.budgets import ACTS, BudgetStanding
+from shield.rules.spikes import Baseline
 
 
 def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[str, str], float]) -> list[Family]:
@@ -32,6 +33,26 @@ def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[st
                 for each in standings
                 for word, act in ACTS.items()
             ],
+            gauge=True,
+            alike=True,
+        ),
+    ]
+
+
+def spike_families(spiking: Mapping[str, bool], usual: Mapping[str, tuple[Baseline, Baseline]]) -> list[Family]:
+    """Of spikes, and of what is usual at this hour: the conductor knows, others have none."""
+    return [
+        Family(
+            "egress_spike",
+            "1 while an origin gives far more than usual at this hour",
+            [Sample(float(is_spiking), {"origin": name}) for name, is_spiking in spiking.items()],
+            gauge=True,
+            alike=True,
+        ),
+        Family(
+            "origin_usual_bytes_per_second",
+            "Bytes that an origin usually gives at this hour: the median of other days",
+            [Sample(received.median / 60.0, {"origin": name}) for name, (received, _) in usual.items()],
             gauge=True,
             alike=True,
         ),

@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, field
 
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
-from shield.budget_figures import budget_families
+from shield.budget_figures import budget_families, spike_families
 from shield.client_figures import connection_families, request_families, words
+from shield.cluster_figures import ClusterFigures
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeWatch
 from shield.families import (
     alarm_families,
     drill_families,
@@ -105,8 +107,10 @@ class Figures:
     continuity: Continuity
     purge: Purge
     place: Seat
+    cluster: ClusterFigures | None = None  # None: the node is alone
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
+    spikes: SpikeWatch
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -167,6 +171,7 @@ class Figures:
             "warm": asdict(self.warmer.statistics()),
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
+            **({} if self.cluster is None else {"cluster": self.cluster.state()}),
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
@@ -223,6 +228,7 @@ class Figures:
             *_warm_families(self.warmer.statistics()),
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
+            *([] if self.cluster is None else self.cluster.families()),
             *drill_families(self.drills.statistics()),
             tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),
@@ -237,6 +243,7 @@ class Figures:
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             *budget_families(self.budgets.standings(), self.budgets.costs),
+            *spike_families(self.spikes.spiking(), self.spikes.usual()),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),

@@ -41,12 +41,14 @@ class Request:
     """A client's request: method and origin-form target as sent, fields in order with lower-case names.
 
     `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
-    `identify` and `identify_by` give it an identifier, which most never need.
+    `identify` and `identify_by` give it an identifier, which most never need. It `is_last_hop` if no other node may
+    be asked for it.
     """
 
-    __slots__ = ("_identifier", "_namer", "fields", "method", "notable", "target")
+    __slots__ = ("_identifier", "_is_last_hop", "_namer", "fields", "method", "notable", "target")
 
     _identifier: bytes
+    _is_last_hop: bool
     _namer: Callable[[Fields], bytes]
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
@@ -80,6 +82,15 @@ class Request:
             identifier = self._identifier = namer(self.fields)
         return identifier
 
+    @property
+    def is_last_hop(self) -> bool:
+        """Whether it is answered from what is stored or by origins, never by another node of the cluster."""
+        return getattr(self, "_is_last_hop", False)
+
+    def end_hops(self) -> None:
+        """Have it answered here: another node sent it, or none of them can answer."""
+        self._is_last_hop = True
+
     def get(self, name: bytes) -> bytes:
         """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""
         return b", ".join([value.strip(b" \t") for each, value in self.fields if each == name])
@@ -87,7 +98,10 @@ class Request:
     def whole(self) -> Request:
         """The same request without Range."""
         notable = {name: value for name, value in self.notable.items() if name != b"range"}
-        return Request(self.method, self.target, self.fields, notable)
+        whole = Request(self.method, self.target, self.fields, notable)
+        if self.is_last_hop:
+            whole.end_hops()
+        return whole
 
     def __repr__(self) -> str:
         return f"Request({self.method.decode()} {self.target.decode('ascii', 'backslashreplace')})"

@@ -28,6 +28,8 @@ from shield.observe.access import AccessLog
 from shield.observe.report import Report
 from shield.origin.origins import Origins
 from shield.peers.front import PeerFront
+from shield.peers.node_front import NodeFront
+from shield.peers.nodes import Nodes
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -170,6 +172,7 @@ class Node:
     # its interfaces
     front: ClientFront
     peers: PeerFront
+    for_nodes: NodeFront | None  # of the cluster; None: the node is alone
     asgi: Application
     admin: Starlette
     admin_listener: AdminListener
@@ -182,6 +185,7 @@ class Node:
     store: Store
     fills: FillTable
     owners: Owners
+    nodes: Nodes | None  # of the cluster
     origins: Origins
     drills: Drills
     alarms: AlarmWatch

@@ -14,7 +14,7 @@ from shield.fill.table import FillTable
 from shield.messages import Request
 from shield.observe.accounting import Accounting
 from shield.observe.request_ids import RequestIds
-from shield.outcome import MEMORY, OPTIONS, PLAIN_HIT, Exchange, Outcome
+from shield.outcome import MEMORY, OPTIONS, Exchange, Outcome
 from shield.purge_request import METHOD as PURGE
 from shield.purge_request import PurgeRequests
 from shield.regime import InForce, Regime
@@ -26,8 +26,12 @@ from shield.rules.loops import loop_objection
 from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
+from shield.store.fifo import use
+from shield.store.plain import plain_of
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer, TransferMeans
+
+_HOT = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same
 
 HealthAnswer = Callable[[bytes], tuple[int, bytes]]
 """The status and the JSON on the node's own path, by its query."""
@@ -91,16 +95,27 @@ class Proxy:
                 resource = self._specific(resource, request)
             except RequestError as error:
                 return self.refuse(error, request, now)
-        key = resource.key
-        entry = self._store.lookup(key.text)
+        key, store = resource.key, self._store
+        if not notable:
+            hot = store.beside.get(key.text)
+            if hot is not None and store.is_settled() and method == b"GET":
+                status, head, parts, length, outcome, packed, route, replies, began, until = hot
+                if began <= now < until and route is resource.route and replies is self.replies:
+                    use(packed)
+                    return Reply(status, head, parts, length, outcome, route.name)
+            plain = store.plain(key, now)
+            if plain is not None:
+                reply = self.replies.of_plain(plain, resource, with_body=method == b"GET")
+                if plain.packed is not None and method == b"GET" and len(store.beside) < _HOT:
+                    kept = (reply.status, reply.head, reply.parts, reply.length, reply.outcome, plain.packed)
+                    store.beside[key.text] = (*kept, resource.route, self.replies, now, plain.until)
+                return reply
+        entry = store.lookup(key.text)
         in_memory = entry is not None
         if entry is None:
-            if not self._store.has_disk:
+            if not store.has_disk:
                 return None
-            plain = None if notable else self._store.plain(key, now)
-            if plain is not None:
-                return self.replies.of_plain(plain, resource, with_body=method == b"GET")
-            found = self._store.on_disk(key)
+            found = store.on_disk(key)
             if found is None or isinstance(found, Cold):
                 return None
             entry = found
@@ -108,15 +123,7 @@ class Proxy:
             return None
         if notable or now >= entry.plain_hit_until:
             return self._judged(request, resource, entry, now, regime, in_memory=in_memory)
-        age = int(now - entry.freshness.born)
-        if age != entry.rendered_age:
-            self.replies.render_hit(entry, max(age, 0))
-            if in_memory:
-                self._store.note_hit(entry)  # once a second is enough to keep hot entries on disk
-        name = resource.route.name
-        if method == b"GET":
-            return Reply(entry.head.status, entry.rendered, entry.blocks, entry.length, PLAIN_HIT, name)
-        return Reply(entry.head.status, entry.rendered, (), 0, PLAIN_HIT, name)
+        return self.replies.of_plain(plain_of(entry, now), resource, with_body=method == b"GET")
 
     def _specific(self, resource: Resource, request: Request) -> Resource:
         """The resource for just this request; RequestError if its route doesn't allow that."""

@@ -7,6 +7,7 @@ is estimated from what has been read. In RAM only this worker's entries can be s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -117,8 +118,8 @@ class PurgeForecaster:
     async def _in_memory(self, scope: PurgeScope, directories: Sequence[CacheDirectory]) -> ScopeTally:
         """Entries that no disk has: those of the disks have been counted."""
         tally, entries = ScopeTally(), self._store.in_memory()
-        for at in range(0, len(entries), _BATCH):
-            for entry in entries[at : at + _BATCH]:
+        while batch := [*itertools.islice(entries, _BATCH)]:
+            for entry in batch:
                 is_covered = not entry.is_marker and scope.covers(entry.key.text, entry.tags)
                 if is_covered and self._is_gone(entry.key.text, entry.tags, entry.since, entry):
                     continue

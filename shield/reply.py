@@ -13,12 +13,11 @@ from shield.outcome import HEALTH, Outcome, Trailer, key_name, node_name, plain_
 from shield.rules import dates
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead, block
-from shield.rules.hidden import shown
 from shield.rules.link_lifetime import REST, capped
 from shield.rules.routes import Resource
 from shield.rules.selection import Selection, select
 from shield.store.entry import Entry, body_parts
-from shield.store.tiers import Plain
+from shield.store.plain import Plain
 
 CacheStatus = Literal["plain", "with-key", "off"]
 
@@ -125,18 +124,13 @@ class Replies:
         self._retry_after = (b"retry-after", b"%d" % max(1, round(retry_after_seconds)))
 
     def of_plain(self, plain: Plain, resource: Resource, *, with_body: bool) -> Reply:
-        """A hit on a disk, for a request without special fields."""
-        status, block, body, length, age, ttl, tier = plain
+        """A hit, for a request without special fields."""
+        status, shown, parts, length, age, ttl, tier, _, _ = plain
         told = b"; key=" + key_name(resource.key.text) if self._tells_key else b""
-        head = self._hit % (shown(block), age if age > 0 else 0, ttl, told)
-        parts, sent = ((body,), length) if with_body else ((), 0)
-        return Reply(status, head, parts, sent, plain_hit(tier), resource.route.name)
-
-    def render_hit(self, entry: Entry, age: int) -> None:
-        """The head of a plain hit, once per entry and second of age."""
-        told = b"; key=" + key_name(entry.key.text) if self._tells_key else b""
-        entry.rendered = self._hit % (entry.head.shown, age, int(entry.freshness.lifetime) - age, told)
-        entry.rendered_age = age
+        head = self._hit % (shown, age, ttl, told)
+        if with_body:
+            return Reply(status, head, parts, length, plain_hit(tier), resource.route.name)
+        return Reply(status, head, (), 0, plain_hit(tier), resource.route.name)
 
     def selection(
         self,

@@ -21,7 +21,7 @@ from shield.errors import ConfigError
 from shield.lifecycle import activation
 from shield.lifecycle.activation import Stock, shared_out, stored_name
 from shield.lifecycle.handover import Handover, HandoverError, taken
-from shield.lifecycle.listening import ADMIN, Open, addresses_of, listen_on, opened, unlink
+from shield.lifecycle.listening import ADMIN, CLUSTER, Open, addresses_of, listen_on, opened, unlink
 from shield.lifecycle.notify import Notifier
 from shield.origin.drains import load
 from shield.origin.ramps import load as load_ramps
@@ -45,11 +45,16 @@ class Resources:
 
     @property
     def clients(self) -> list[Open]:
-        return [each for each in self.listening if each.key != ADMIN]
+        return [each for each in self.listening if each.key not in (ADMIN, CLUSTER)]
 
     @property
     def admin(self) -> list[socket.socket]:
         return [listener for each in self.listening if each.key == ADMIN for listener in each.sockets]
+
+    @property
+    def nodes(self) -> list[socket.socket]:
+        """Those for other nodes of the cluster, by worker."""
+        return [listener for each in self.listening if each.key == CLUSTER for listener in each.sockets]
 
     def places(self) -> list[tuple[Seat, Sockets]]:
         """Of each worker."""
@@ -62,6 +67,7 @@ class Resources:
                     [listener for share in shares for listener in share[number]],
                     () if number else self.admin,
                     self.peers[number : number + 1],
+                    self.nodes[number : number + 1],
                 ),
             )
             for number in range(self.workers)
@@ -169,7 +175,7 @@ def _fresh(settings: Settings, notifier: Notifier) -> list[Open]:
     made: list[Open] = []
     try:
         for key, address in addresses_of(settings):
-            times = settings.workers if key != ADMIN else 1
+            times = settings.workers if key not in (ADMIN, CLUSTER) else 1
             made.append(opened(key, address, times, stock, mode=settings.admin.socket_mode))
         unwanted = stock.rest()
     except ConfigError:
@@ -191,7 +197,7 @@ def _taken_over(settings: Settings, inherited: Handover, notifier: Notifier) -> 
     try:
         for key, address in wanted:
             if (key, str(address)) not in known:
-                times = settings.workers if key != ADMIN else 1
+                times = settings.workers if key not in (ADMIN, CLUSTER) else 1
                 made[key, str(address)] = opened(key, address, times, Stock(()), mode=settings.admin.socket_mode)
     except ConfigError:
         for each in made.values():

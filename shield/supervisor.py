@@ -89,6 +89,7 @@ class _Supervisor:
         """Runs until the last worker has ended."""
         gc.collect()
         gc.freeze()  # objects made so far aren't touched, and stay shared with the workers
+        gc.enable()
         announced = self._upgrades.is_under_way
         if not announced:
             self._posts[0].due = 0.0  # alone, so that errors in the settings are reported once

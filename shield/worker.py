@@ -24,6 +24,7 @@ import uvicorn
 import uvloop
 
 from shield.admin.listener import AdminConnection
+from shield.build.cluster import nodes_tls
 from shield.build.edition import Edition
 from shield.build.listeners import listener_tls
 from shield.build.storage import hit_slots
@@ -62,6 +63,7 @@ class Plan:
     drain_timeout_seconds: float
     hit_slots: int = SLOTS  # counters of hits that workers share
     stall_seconds: float = 5.0  # one of several workers whose loop stalls for this long is replaced
+    nodes_tls: ServerContext | None = None  # of the listener for other nodes
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -73,6 +75,7 @@ class Plan:
             drain_timeout_seconds=settings.drain.timeout,
             hit_slots=hit_slots(settings),
             stall_seconds=settings.worker_stall,
+            nodes_tls=nodes_tls(settings),
         )
 
     @property
@@ -87,9 +90,10 @@ class Sockets:
     clients: Sequence[socket.socket]
     admin: Sequence[socket.socket] = ()
     peers: Sequence[socket.socket] = ()
+    nodes: Sequence[socket.socket] = ()
 
     def all(self) -> Iterator[socket.socket]:
-        yield from (*self.clients, *self.admin, *self.peers)
+        yield from (*self.clients, *self.admin, *self.peers, *self.nodes)
 
     def close(self) -> None:
         for listener in self.all():
@@ -171,6 +175,11 @@ class _Worker:
         )
         self._front.config.load()
         self._peers = _Server(_config(node.asgi, http=node.peers.protocol, timeout=timeout), ends=lambda open: None)
+        self._nodes: _Server | None = None  # None: the node is alone
+        if node.for_nodes is not None:
+            self._nodes = _Server(
+                _config(node.asgi, http=node.for_nodes.protocol, timeout=timeout), ends=lambda open: None
+            )
         self._admin = _Server(
             _config(node.admin, http=node.admin_listener.protocol, timeout=None, date=True), ends=lambda open: None
         )
@@ -195,17 +204,18 @@ class _Worker:
         self._beat()
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
         peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
+        nodes = asyncio.ensure_future(self._serve_nodes(sockets.nodes))
         try:
             await self._front.serve(sockets=list(sockets.clients) if self._plan.tls is None else [])
-            await peers
+            await asyncio.gather(peers, nodes)
         finally:
-            for connection in self._connections(self._front, self._peers):
+            for connection in self._connections(self._front, self._peers, *self._of_nodes):
                 connection.abort()
             await self._follower.close()
             closed = await self._node.close()
-            for server in (self._peers, self._admin):
+            for server in (self._peers, self._admin, *self._of_nodes):
                 server.should_exit = server.force_exit = True
-            await asyncio.gather(peers, admin)
+            await asyncio.gather(peers, admin, nodes)
             self._sweeper.cancel()
             self._beater.cancel()
             loop.remove_reader(self._line.fileno())
@@ -220,6 +230,26 @@ class _Worker:
             self._node.secrets.show = self._show
         self._place.shared.standing[self._place.worker] = Standing.SERVING
         self._line.send(Kind.READY)
+
+    @property
+    def _of_nodes(self) -> tuple[_Server, ...]:
+        return () if self._nodes is None else (self._nodes,)
+
+    async def _serve_nodes(self, listeners: Sequence[socket.socket]) -> None:
+        """Take requests of other nodes."""
+        front, tls, server = self._node.for_nodes, self._plan.nodes_tls, self._nodes
+        if front is None or server is None:
+            return
+        if tls is None:
+            await _serve(server, listeners)
+            return
+        server.config.load()
+        greeters = [front.greet(listener, tls, server.server_state) for listener in listeners]
+        try:
+            await _serve(server, (), even_without=True)
+        finally:
+            for greeter in greeters:
+                greeter.close()
 
     def _show(self, context: ServerContext) -> None:
         """Certificates to be shown from now on."""
@@ -269,7 +299,7 @@ class _Worker:
             drain_delay_seconds=settings.drain.delay,
             drain_timeout_seconds=settings.drain.timeout,
         )
-        for server in (self._front, self._peers):
+        for server in (self._front, self._peers, *self._of_nodes):
             server.config.timeout_graceful_shutdown = cast(int, settings.drain.timeout)
         if self._draining:
             self._node.front.wind_down()
@@ -299,13 +329,15 @@ class _Worker:
         self._exit()
 
     def _exit(self) -> None:
-        self._front.should_exit = self._peers.should_exit = True
+        for server in (self._front, self._peers, *self._of_nodes):
+            server.should_exit = True
 
     def _stop(self, why: str) -> None:
         log.warning("%s: stopping without waiting for transfers", why)
         self._front.lingers = False
         self._exit()
-        self._front.force_exit = self._peers.force_exit = True
+        for server in (self._front, self._peers, *self._of_nodes):
+            server.force_exit = True
 
     # periodic work
 
@@ -325,7 +357,7 @@ class _Worker:
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
         clients = self._connections(self._front)
-        for connection in (*clients, *self._connections(self._peers)):
+        for connection in (*clients, *self._connections(self._peers, *self._of_nodes)):
             connection.sweep()
         for visitor in list(self._admin.server_state.connections):
             cast(AdminConnection, visitor).sweep()
@@ -360,8 +392,8 @@ def _config(application: Any, *, http: object, timeout: float | None, date: bool
     )
 
 
-async def _serve(server: _Server, listeners: Sequence[socket.socket]) -> None:
-    if listeners:
+async def _serve(server: _Server, listeners: Sequence[socket.socket], *, even_without: bool = False) -> None:
+    if listeners or even_without:
         await cast(Awaitable[None], server.serve(sockets=list(listeners)))
 
 

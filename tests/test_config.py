@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -573,3 +575,14 @@ def test_drills_that_cant_be_are_named(ground: Ground, text: str, said: str) -> 
     (problem,) = ground.problems(f"{PLAIN}drills: {text}\n")
 
     assert said in problem
+
+
+def test_a_start_neither_reads_other_packages_metadata_nor_makes_validators_that_nobody_uses() -> None:
+    code = (
+        "import sys; from shield.config.settings import Settings;"
+        "print('importlib.metadata' in sys.modules, Settings.__pydantic_complete__)"
+    )
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert said.split() == ["False", "False"]

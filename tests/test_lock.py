@@ -109,7 +109,7 @@ def test_the_tests_are_not_part_of_a_node() -> None:
     assert not {"pytest", "moto", "boto3", "selenium", "mypy"} & _versions("node", "3.11").keys()
 
 
-@pytest.mark.parametrize("package", ["cachetools", "hypercorn", "httptools", "uvicorn", "uvloop"])
+@pytest.mark.parametrize("package", ["hypercorn", "httptools", "uvicorn", "uvloop"])
 def test_what_is_used_beyond_its_documentation_has_an_upper_bound(package: str) -> None:
     (requirement,) = {each for each in _wanted({"h2"}) if each.name == package}
 

@@ -21,7 +21,6 @@ from shield.rules.alarm_signs import (
     of_origins,
 )
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.budgets import BudgetStanding
 from shield.rules.drill import unproven
 from shield.rules.ramp import RampEnd, RampStatus
 
@@ -90,13 +89,12 @@ class OwnSigns:
                 yield AlarmCause(AlarmKind.CREDENTIALS, origin.name, text)
 
 
-def troubles_of_node(
-    figures: Figures, drills: Drills, ramps: Ramps, budgets: Iterable[BudgetStanding] = ()
-) -> tuple[list[AlarmCause], set[AlarmKind]]:
+def troubles_of_node(figures: Figures, drills: Drills, ramps: Ramps) -> tuple[list[AlarmCause], set[AlarmKind]]:
     """What the conductor alone has to tell, and the kinds of which it knows nothing yet."""
     origins = [OriginSign.of(origin.name, origin.seen.record()) for origin in figures.origins.all()]
     found = of_origins(origins, is_frozen=figures.origins.is_frozen)
-    found += of_budgets(budgets)
+    found += of_budgets(figures.budgets.standings())
+    found += figures.spikes.troubles()
     for name, ramp in ramps.all().items():
         if ramp.status is RampStatus.ABORTED and ramp.end is not RampEnd.OPERATOR:
             why = "" if ramp.end is None else ramp.end.value

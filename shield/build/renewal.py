@@ -35,6 +35,7 @@ from shield.build.probes import probe_plan
 from shield.build.regime import regime_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
+from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
 from shield.build.usage import budget_terms
@@ -42,6 +43,7 @@ from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
 from shield.egress.budgets import BudgetWatch
+from shield.egress.spikes import SpikeWatch
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
 from shield.fill.spotchecks import SpotChecks
@@ -49,6 +51,7 @@ from shield.observe.access import AccessLog
 from shield.observe.accounting import Accounting
 from shield.observe.levels import LogLevels
 from shield.observe.request_ids import RequestIds
+from shield.observe.suspects import SuspectLists
 from shield.observe.top import TopLists
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
@@ -85,6 +88,8 @@ class Parts:
     ids: RequestIds
     tops: TopLists
     budgets: BudgetWatch
+    spikes: SpikeWatch
+    suspects: SuspectLists
     signs: OwnSigns
     alarms: AlarmWatch
     tracing: Tracing
@@ -162,6 +167,8 @@ class PreparedEdition:
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
         parts.budgets.use(budget_terms(settings))
+        parts.spikes.use(spike_terms(settings))
+        parts.suspects.use(prices_of(settings))
         for proxy in parts.proxies:
             proxy.use(replies)
         parts.in_force.swap(drawn.regime)

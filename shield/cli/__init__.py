@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +82,7 @@ def serve(
 
         shield serve --config shield.yaml
     """
+    gc.disable()  # what is imported stays, and is only walked in vain; `supervise` enables it
     from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
 
     raise typer.Exit(run(config, watch=watch))

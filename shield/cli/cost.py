@@ -132,8 +132,8 @@ def _on_tags(settings: Settings, found: Bill, tagged: int) -> str:
         return "No tags are counted: set ledger.tags to their beginnings, as [tenant-]"
     share, beginnings = 100.0 * tagged / max(found.total.received, 1), ", ".join(settings.ledger.tags)
     return (
-        f"{billed_size(tagged)} ({share:.1f} %) had a tag that begins with {beginnings}: bodies, as long as they were "
-        "stated. A response with several tags is in the line of each"
+        f"{billed_size(tagged)} ({share:.1f} %) had a tag that begins with {beginnings}: bodies, as long as they "
+        "were stated. A response with several tags is in the line of each"
     )
 
 

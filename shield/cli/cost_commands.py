@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shield.cli.options import AsJson, ConfigFile, origin_names
+from shield.cli.options import AsJson, ConfigFile, TokenFile, origin_names
 from shield.cli.simulate import SizesOption
 from shield.config import CONFIG_VARIABLE
 
@@ -27,6 +27,7 @@ app = typer.Typer(
         shield cost --config shield.yaml
         shield cost --config shield.yaml --by reason --month 2026-11
         shield cost --config shield.yaml --focus 1.2
+        shield cost --config shield.yaml --suspects
     """,
 )
 
@@ -67,6 +68,15 @@ def _bill(
         str | None,
         typer.Option(help="As rows of FOCUS, version 1.2 or 1.3, by hour.", show_default=False, metavar="VERSION"),
     ] = None,
+    suspects: Annotated[
+        bool,
+        typer.Option(
+            "--suspects",
+            help="Instead, ask the running node which keys, queries and clients make origins give more than clients "
+            "get, of the last five minutes; 2 if it doesn't answer.",
+        ),
+    ] = False,
+    token_file: TokenFile = None,
 ) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -74,6 +84,10 @@ def _bill(
 
     if config is None:
         raise typer.BadParameter("expected --config FILE", context)
+    if suspects:
+        from shield.cli.suspects import suspects as show
+
+        raise typer.Exit(show(config, as_json=as_json))
     if sum([as_json, as_csv, focus is not None]) > 1:
         raise typer.BadParameter("--json, --csv and --focus exclude each other")
     if focus not in (None, "1.2", "1.3"):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 
 from shield.config.places import KeyPath
 from shield.config.section import File, Name, Section
-from shield.config.units import Duration, ExpectedError, Portion, duration, share
+from shield.config.units import Duration, ExpectedError, Portion, Size, duration, share, size
 from shield.rules.alarms import AlarmKind
 from shield.rules.webhooks import key_of
 
@@ -107,6 +107,24 @@ class WebhookSettings(Section):
         return self
 
 
+class SpikeSettings(Section):
+    """From when on an origin's bytes or requests a minute are a spike. What is usual is the median of the same hour
+    of the last seven days, later of the same day of the week; on a node younger than three days, of its last hours.
+    """
+
+    deviations: Annotated[float, Field(ge=1, le=1000)] = Field(
+        default=6.0,
+        description="Above the usual by so many median absolute deviations (of at least 15 % of it), scaled as a "
+        "standard deviation: at 6, nearly twice as much as usual.",
+    )
+    money: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        default=1.0,
+        description="And more expensive than usual by so much an hour, in the currency of the origin's price: less "
+        "isn't worth a word.",
+    )
+    bytes: Size = size("1GB", "Without a price: and more than usual by so many bytes a minute.")
+
+
 class AlarmSettings(Section):
     """What people are woken for. Alarms are logged, and listed by the admin API, without any webhook, too."""
 
@@ -115,6 +133,9 @@ class AlarmSettings(Section):
         description="Where they are sent, by name. One worker sends them for the whole node, for some twenty minutes "
         "until a receiver takes them.",
         json_schema_extra={"additionalProperties": False},
+    )
+    spikes: SpikeSettings = Field(
+        default_factory=SpikeSettings, description="When an origin gives far more than usual."
     )
     remind: Duration = duration("4h", "Between two messages on an alarm that lasts.", least="1min")
     error_share: Portion = share(

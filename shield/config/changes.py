@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
 
-_FIXED = ("node", "listen", "workers", "cache", "state_directory", "ledger")
+_FIXED = ("node", "listen", "workers", "cache", "cluster", "state_directory", "ledger")
 """Keys that need a restart: sockets, processes, memory and disks. So do those in `_OF_ADMIN`, and adding or removing
 `tls`."""
 

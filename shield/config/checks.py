@@ -15,6 +15,7 @@ from shield.config import access
 from shield.config.access_checks import access_problems
 from shield.config.admin_checks import admin_problems
 from shield.config.budgets import budget_faults
+from shield.config.cluster_checks import cluster_problems
 from shield.config.origin import SECRETS, TLS_FILES, OriginSettings
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.route import RouteSettings
@@ -267,6 +268,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from access_problems(settings, tree)
     yield from _rate_limits(settings, tree)
     yield from _budgets(settings, tree)
+    yield from cluster_problems(settings, tree)
     if settings.tracing is not None and not has_tracing():
         said = "needs OpenTelemetry, which isn't installed; expected the extra otel: pip install 'shield[otel]'"
         yield tree.problem(("tracing",), said)

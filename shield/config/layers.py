@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from shield.config import CONFIG_VARIABLE, access, alarms
+from shield.config import CONFIG_VARIABLE, access, alarms, cluster
 from shield.config.admin import is_token_file, token_secrets
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import (
@@ -115,7 +115,7 @@ def read_named_files(tree: Tree) -> list[Problem]:
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
-    for path in (*of_origins, *access.SECRETS, *token_secrets(tree), *of_webhooks):
+    for path in (*of_origins, *access.SECRETS, cluster.SECRET, *token_secrets(tree), *of_webhooks):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -155,7 +155,11 @@ def _put_text(text: str, path: KeyPath, place: Position, tree: Tree) -> list[Pro
 def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
-    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (*TLS_FILES, *access.FILES)
+    names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (
+        *TLS_FILES,
+        *access.FILES,
+        *cluster.FILES,
+    )
     names_file |= len(at) == 4 and at[:2] == alarms.WEBHOOKS and at[3] in alarms.FILES
     names_file |= is_token_file(at)
     if names_file and isinstance(value, str) and value:
@@ -180,7 +184,7 @@ def _content(path: Path) -> tuple[str | None, str]:
 
 def _named_files(tree: Tree) -> set[str]:
     """The files named by keys."""
-    paths: list[KeyPath] = [*access.FILES]
+    paths: list[KeyPath] = [*access.FILES, *cluster.FILES]
     paths += [("origins", name, key) for name, _ in tree.items("origins") for key in FILES]
     paths += [(*alarms.WEBHOOKS, name, key) for name, _ in tree.items(*alarms.WEBHOOKS) for key in alarms.FILES]
     paths += [(*path[:-1], "secret_file") for path in token_secrets(tree)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shield.config import alarms
+from shield.config import alarms, cluster
 from shield.config.changes import held_over, waiting
 from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
@@ -177,7 +177,11 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
-        if place.layer is Layer.FILE and path[0] not in ("alarms", "tracing"):  # these are read with a reload
+        if place.layer is Layer.FILE and path[0] not in (
+            "alarms",
+            "cluster",
+            "tracing",
+        ):  # these are read with a reload
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
     if settings.tls is not None:
         certificate = None if settings.access is None else settings.access.client_certificate
@@ -188,7 +192,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
     """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, of PURGE,
-    of webhooks, and of fields for a collector.
+    of webhooks, of the cluster, and of fields for a collector.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -206,5 +210,7 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
+    if settings.cluster is not None and settings.cluster.secret is not None:
+        paths.append(cluster.SECRET)
     paths += [(*HEADERS, name) for name in (() if settings.tracing is None else settings.tracing.headers)]
     return paths

@@ -33,7 +33,13 @@ _OFF = frozenset({"off", "false", "no", "none"})
 class Section(BaseModel):
     """A group of keys: frozen, no unknown keys, and errors that don't show the value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, str_strip_whitespace=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        str_strip_whitespace=False,
+        defer_build=True,  # else each is built for itself, and again as part of `Settings`
+    )
 
     @model_validator(mode="before")
     @classmethod

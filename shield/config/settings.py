@@ -12,6 +12,7 @@ from shield.config.access import Access
 from shield.config.admin import AdminSettings
 from shield.config.alarms import AlarmSettings
 from shield.config.budgets import BudgetSettings
+from shield.config.cluster import ClusterSettings
 from shield.config.drills import DrillSettings
 from shield.config.fields import ResponseFieldSettings, ServerField
 from shield.config.freshness import FreshnessSettings
@@ -288,6 +289,9 @@ class Settings(Section):
         "for debugging the mapping; off: nothing. The access log has it in any case.",
     )
     cache: CacheSettings = Field(default_factory=CacheSettings, description="The tiers and their filling.")
+    cluster: ClusterSettings | None = Field(
+        default=None, description="Several nodes that share one key space. If omitted: this node is alone."
+    )
     state_directory: Directory | None = Field(
         default=None,
         description="Directory for the node's own records, as drained origins and reports of drills; it is made if "

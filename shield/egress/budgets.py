@@ -124,6 +124,10 @@ class BudgetWatch:
         sums = {name: cell.sums() for name, cell in self._cells().items()}
         return [judge_budget(each, sums, terms.prices, now) for each in terms.budgets]
 
+    def prices(self) -> Mapping[str, Price | None]:
+        """Of all origins."""
+        return self._terms.prices
+
     def totals(self) -> dict[str, UsageSum]:
         """What each origin has given since the node's memory was made: for rates."""
         found = {}

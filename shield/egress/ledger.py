@@ -244,6 +244,14 @@ class Ledger:
                 for at, span, origin, route, reason, received, *statuses in found
             ]
 
+    def begins(self) -> int | None:
+        """When the first row begins, in epoch seconds; None if there is none."""
+        if not self._terms.path.exists():
+            return None
+        with self._open(writing=False) as file:
+            (first,) = file.execute("SELECT MIN(at) FROM usage").fetchone()
+            return None if first is None else int(first)
+
     def sums(self, start: float, stop: float) -> dict[str, tuple[int, ...]]:
         """Bytes and requests by class of status, by origin, of rows that begin within a time. {} without a file."""
         if not self._terms.path.exists():

@@ -33,10 +33,10 @@ from shield.fill.settlement import (
     settle_ordinary,
     whole_entry,
 )
-from shield.fill.sorting import find_room, is_current, settle_any, variant_of
+from shield.fill.sorting import commit, find_room, is_current, settle_any, variant_of
 from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
-from shield.origin.want import Absent, Failed, Fetched
+from shield.origin.want import Absent, Failed, Fetched, Keeping
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
 from shield.rules.freshness import Freshness
@@ -70,6 +70,8 @@ class Fill:
     disposition: Disposition | None = None
     origin: str | None = None
     by_peer: bool = False
+    by_node: bool = False  # of the cluster
+    keep: Keeping = Keeping.ALL
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
@@ -180,7 +182,7 @@ class Fill:
         """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
         known, key, attempts = self.entry or entry, self.question.resource.key.text, self.attempts
         fresh = self.freshness if known is None else known.freshness
-        stores = self._buffer.retained or self.committed
+        stores = self.committed or (self._buffer.retained and self.keep is not Keeping.NOWHERE)
         ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
         if self.was_hit and fresh is not None:
             return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
@@ -234,7 +236,7 @@ class Fill:
         question = self.question
         settled = settle_any(question, fetched, self._means)
         if settled.sorts:
-            self._sort(settled, to_disk=not fetched.by_peer)
+            self._sort(settled, to_disk=fetched.keep is Keeping.ALL)
         if settled.step is Step.ASK_WHOLE:
             fetched.response.close()
             question.in_parts = question.in_parts and not settled.is_too_small
@@ -288,8 +290,8 @@ class Fill:
     def _note(self, settled: Settlement, fetched: Fetched) -> None:
         """Note the response, for outcomes and for the entry."""
         self.origin, self.status, self.detail = fetched.origin or None, fetched.response.head.status, fetched.detail
-        self.by_peer, self.was_hit, self.disposition = fetched.by_peer, fetched.was_hit, settled.disposition
-        self.attempts = fetched.attempts
+        self.by_peer, self.by_node, self.was_hit = fetched.by_peer, fetched.by_node, fetched.was_hit
+        self.keep, self.disposition, self.attempts = fetched.keep, settled.disposition, fetched.attempts
         self.freshness = None if settled.disposition is None else settled.disposition.freshness
         self.head, self.length, self.tags = settled.head, settled.length, settled.tags
         self._registry.note_sharing(self.question.resource.key.text, settled.hit_for_miss)
@@ -342,7 +344,7 @@ class Fill:
         means = self._means
         self.entry = large_entry(self.resource, self.head, self.disposition, self.length, means.terms)
         self.entry.origin, self.entry.tags, self.entry.stored_at = self.origin, self.tags or b"", means.clock()
-        sliced = self._registry.sliced(self.resource, self.question.request, self.entry)
+        sliced = self._registry.sliced(self.resource, self.question.request, self.entry, fetched.keeps_slices)
         adopted = sliced.adopt(fetched, settled.span)
         self.committed = sliced.is_kept and isinstance(adopted, Run)
         if not isinstance(adopted, Run):
@@ -362,7 +364,7 @@ class Fill:
             return
         store, stored, entry = self._means.store, self.question.stored, settled.entry
         assert stored is not None and entry is not None
-        to_disk = not self.by_peer
+        to_disk = self.keep is Keeping.ALL
         self._conclude(settled, entry, lambda: store.freshen(entry, stored, still=self._is_current, to_disk=to_disk))
 
     def _conclude(self, settled: Settlement, entry: Entry, store: Callable[[], bool]) -> None:
@@ -443,7 +445,7 @@ class Fill:
             entry, means, origin = self.entry, self._means, None if self._rest is not None else self.origin
             entry.origin, entry.tags, entry.stored_at = self.origin, self.tags or b"", means.clock()
             still = partial(self._is_current, origin)
-            self.committed = means.store.commit(entry, still=still, to_disk=not self.by_peer)
+            self.committed = commit(entry, self.question, means, self.keep, still)
         self._finish(Phase.COMPLETE)
 
     def progressed(self) -> None:

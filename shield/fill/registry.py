@@ -32,5 +32,5 @@ class Registry(SlicedRegistry, Protocol[F]):
     def note_sharing(self, text: bytes, said: HitForMiss) -> None:
         """A response under this key shows whether the next requests need wait for each other."""
 
-    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
-        """The fill of this version's slices."""
+    def sliced(self, resource: Resource, request: Request, entry: Entry, keeps: bool = True) -> SlicedFill:
+        """The fill of this version's slices; `keeps` False: another node stores them."""

@@ -17,7 +17,7 @@ from shield.fill.shelf import Shelf
 from shield.fill.traces import begin_trace
 from shield.origin.response import After, Response
 from shield.origin.version import Version
-from shield.origin.want import Absent, Fetched, Want
+from shield.origin.want import Absent, Fetched, Keeping, Want
 from shield.rules.persistence import Breaks, continues_at
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
@@ -69,7 +69,7 @@ class RunKeeper(Protocol):
 class Run:
     """One fetch: bytes from `at` to `stop`, in order. Each slice's buffer is the shelf's from its first byte on.
 
-    `by_peer`: another worker of this node fetches and stores them. `is_partly`: they come from an origin that isn't
+    `by_peer`: another worker stores them. `is_partly`: they come from an origin that isn't
     fully proven to have this version, and aren't stored.
     """
 
@@ -170,7 +170,7 @@ class Run:
     def take(self, fetched: Fetched) -> None:
         """Go on with an answer whose body begins at `at`."""
         self._response = fetched.response
-        self.by_peer = fetched.by_peer
+        self.by_peer = fetched.by_peer and fetched.keep is not Keeping.ALL
         self.origin = fetched.origin or None
         if self._paused:
             fetched.response.pause()

@@ -66,6 +66,7 @@ class Runs:
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
         self._queue: dict[int, int] = {}  # slices that no run could be begun for yet, and where their readers stop
+        self.are_last_hop = False  # no other node may be asked for what they bring
         self.are_last = False  # no other is begun: what they don't bring isn't to be had
         self._setbacks = setbacks
 
@@ -151,6 +152,9 @@ class Runs:
 
     def want(self, span: Span) -> Want:
         resource, entry, mark = self.resource, self._entry, self._mark()
+        request = Request(b"GET", self.target, [], mark)
+        if self.are_last_hop:
+            request.end_hops()
         return Want(
             b"GET",
             resource.path,
@@ -162,7 +166,7 @@ class Runs:
             resumes=self._setbacks.broken_by(span.start // self.slice_bytes),
             forwarded=resource.forwarded,
             key=resource.named,
-            request=Request(b"GET", self.target, [], mark),
+            request=request,
             purpose=FetchReason.WARM if mark else None,
             choice=resource.route.choice,
             route=resource.route.name,

@@ -325,7 +325,7 @@ def told_head(
         head = ResponseHead(head.status, tuple(f for f in head.fields if f[0] not in dropped), head.length)
     made = stored_head(
         head,
-        via=None if fetched.by_peer else via,
+        via=None if fetched.by_peer and not fetched.by_node else via,
         date=dates.imf_fixdate(fetched.response_time),
         length=head.length,
         rules=route.fields.of(fetched.origin, by_peer=fetched.by_peer),

@@ -29,7 +29,7 @@ from shield.rules.persistence import ignores_parts
 from shield.rules.ranges import Span
 from shield.rules.routes import Resource
 from shield.store.entry import Entry
-from shield.store.slices import Where
+from shield.store.slices import Unkept, Where
 
 log = logging.getLogger("shield.fill")
 
@@ -75,8 +75,16 @@ class SlicedFill:
     """
 
     def __init__(
-        self, means: Means, registry: SlicedRegistry, resource: Resource, target: bytes, entry: Entry
+        self,
+        means: Means,
+        registry: SlicedRegistry,
+        resource: Resource,
+        target: bytes,
+        entry: Entry,
+        *,
+        keeps: bool = True,
     ) -> None:
+        """`keeps` False: nothing is stored, since another node does that."""
         self.resource = resource
         self.entry = entry
         self.slice_bytes = entry.slice_bytes
@@ -92,7 +100,7 @@ class SlicedFill:
         self._means = means
         self._registry = registry
         self._readers: dict[Reader, None] = {}
-        self._shelf = Shelf(means.store.slices(entry), means.memory)
+        self._shelf = Shelf(means.store.slices(entry) if keeps else Unkept(entry), means.memory)
         self._setbacks = setbacks = Setbacks(means.loop, seconds=means.policy.persist_seconds, chance=means.chance)
         self._version = version = EntryVersion(means.versions, resource, entry, self._shelf.held)
         self._runs = Runs(
@@ -126,6 +134,10 @@ class SlicedFill:
     def shared_by(self) -> int:
         """Its readers now."""
         return len(self._readers)
+
+    def end_hops(self) -> None:
+        """Another node reads it: from now on none is asked for the rest, or the two could wait for each other."""
+        self._runs.are_last_hop = self._excerpts.are_last_hop = True
 
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))

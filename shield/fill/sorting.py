@@ -7,10 +7,12 @@ from dataclasses import replace
 from shield.fill.doubt import doubts, shorten
 from shield.fill.means import Means
 from shield.fill.settlement import Question, Settlement, Step, settle
-from shield.origin.want import Fetched, without_parts
+from shield.origin.want import Fetched, Keeping, without_parts
 from shield.rules.key import CacheKey
 from shield.rules.routes import Resource
 from shield.rules.verdict import Reason, Share
+from shield.store.disk import Still
+from shield.store.entry import Entry
 
 
 def settle_any(question: Question, fetched: Fetched, means: Means) -> Settlement:
@@ -60,3 +62,12 @@ def is_current(question: Question, means: Means, generation: int, tags: bytes, o
     if route.particular and route.forwarding.any and resource.base is None and store.variants.names(resource.key):
         return False  # in its place is the marker of the fields by which responses vary
     return not store.was_removed(resource.named.text, generation, tags, origin)
+
+
+def commit(entry: Entry, question: Question, means: Means, keep: Keeping, still: Still) -> bool:
+    """Store an entry where it is to be kept; whether that was done. `still` as in `Store.commit`."""
+    if keep is not Keeping.NOWHERE:
+        return means.store.commit(entry, still=still, to_disk=keep is Keeping.ALL)
+    if question.stored is not None:
+        means.store.drop(entry.key)  # it is out of date
+    return False

@@ -188,15 +188,17 @@ class FillTable:
         fill.join(reader)
         return fill
 
-    def sliced(self, resource: Resource, request: Request, entry: Entry) -> SlicedFill:
-        """The fill of this version's slices."""
+    def sliced(self, resource: Resource, request: Request, entry: Entry, keeps: bool = True) -> SlicedFill:
+        """The fill of this version's slices; `keeps` False: another node stores them."""
         text = resource.key.text
         fill = self.under_way(resource)
         if fill is None or not fill.is_of(entry):
-            fill = self._sliced[text] = SlicedFill(self._means, self, resource, request.target, entry)
+            fill = self._sliced[text] = SlicedFill(self._means, self, resource, request.target, entry, keeps=keeps)
             self._all_sliced.add(fill)
         elif entry.freshness.born > fill.entry.freshness.born:
             fill.entry = entry  # it was validated meanwhile
+        if request.is_last_hop:
+            fill.end_hops()
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
@@ -307,7 +309,13 @@ class FillTable:
     def _find(self, resource: Resource, request: Request) -> Fill | None:
         """A fill that may answer a request that comes now."""
         fill = self._under_way(resource, request.method)
-        return fill if fill is not None and _serves(fill, request, self._clock()) else None
+        if fill is None or not _serves(fill, request, self._clock()):
+            return None
+        if request.is_last_hop and not fill.question.request.is_last_hop:
+            if fill.question.want.asks_node or fill.by_node:
+                return None  # two nodes could wait for each other
+            fill.question.request.end_hops()
+        return fill
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
         """The fill of a key. One for GET also serves HEAD."""

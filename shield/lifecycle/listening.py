@@ -20,6 +20,7 @@ from shield.lifecycle.activation import Stock
 
 BACKLOG = 4096
 ADMIN = "admin.listen"
+CLUSTER = "cluster.listen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,17 @@ class Open:
 
 def addresses_of(settings: Settings) -> list[tuple[str, AdminAddress]]:
     """The addresses on which a node with these settings listens, each with its key there."""
-    admin = settings.admin.listen
-    return [*(("listen", each) for each in settings.listen), *([] if admin is None else [(ADMIN, admin)])]
+    admin, cluster = settings.admin.listen, settings.cluster
+    for_nodes = [
+        (CLUSTER, address)
+        for worker in range(0 if cluster is None else settings.workers)
+        if cluster is not None and (address := cluster.listens_on(settings.node, worker)) is not None
+    ]
+    return [
+        *(("listen", each) for each in settings.listen),
+        *([] if admin is None else [(ADMIN, admin)]),
+        *for_nodes,
+    ]
 
 
 def opened(key: str, address: AdminAddress | tuple[str, int], times: int, stock: Stock, *, mode: int = 0o660) -> Open:

@@ -70,6 +70,8 @@ class TopLists:
         self._others_seen = 0  # of those that are, since `_every` was last set
         self._clock = clock
         self._prices: Mapping[str, Price] = {}
+        self.also: Callable[[Exchange, float], None] | None = None
+        """Called with each exchange that is looked at, and the number that it stands for."""
         self._lists = {
             (of, by): HeavyHitters(by=place, size=len(_COLUMNS), capacity=_CAPACITY[of], seconds=WINDOW_SECONDS)
             for of in OF
@@ -114,6 +116,8 @@ class TopLists:
             for of, name in (("keys", _text(exchange.key)), ("routes", exchange.route), ("clients", exchange.client)):
                 if name is not None:
                     self._by_requests[of].add(name, example, amounts, now)
+            if self.also is not None:
+                self.also(exchange, weight)
             self._seen += 1
             if self._seen > SAMPLES:  # many more than a second ago: a busy node can't wait for the next tick
                 self._look_at(max(_LEAST_SHARE, self._share / _STEP))
@@ -127,6 +131,8 @@ class TopLists:
         if self._others_seen > SAMPLES:
             self._others_seen, self._every = 0, self._every * int(_STEP)
         self._passing = self._gap()
+        if self.also is not None:
+            self.also(exchange, weight)
         example = _example(exchange)
         origin, missed, money, hit = None, 0.0, 0.0, 0.0
         if outcome is not None:

@@ -133,8 +133,8 @@ class Origin:
         self.gate = Gate(name, asyncio.get_running_loop())
         self.budget = unbudgeted()
         """What budgets of egress do to it; the cell of an origin that is in use is given by `Origins`."""
-        self.watch: Callable[[Want, int], None] | None = None
-        """Called with each fetch that it has answered with an object, and the bytes of the response."""
+        self.watch: Callable[[str, Want, int], None] | None = None
+        """Called with its name, each fetch that it has answered with an object, and the bytes of the response."""
         self._sampled_until = 0.0
         self._now = now = asyncio.get_running_loop().time
         self.clock: Callable[[], float] = now  # epoch seconds: `Origins` sets it
@@ -193,7 +193,7 @@ class Origin:
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
         if self.watch is not None:
-            self.watch(want, response.head.length or 0)
+            self.watch(self.name, want, response.head.length or 0)
         if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
             guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
@@ -238,7 +238,7 @@ class Origin:
                     response.head = without_parts(response.head)
                 guard(response, self, want)
                 if self.watch is not None:
-                    self.watch(want, response.head.length or 0)
+                    self.watch(self.name, want, response.head.length or 0)
                 return Fetched(self.name, response, request_time, response_time)
             else:
                 refusal = await read_refusal(response, deadline)

@@ -22,7 +22,7 @@ class Thrift:
         self._memory = cells or private()
         self._worker = worker
         self._all = all_origins
-        self._watch: Callable[[Want, int], None] | None = None
+        self._watch: Callable[[str, Want, int], None] | None = None
         self.spend: Callable[[bool], None] = lambda conducts: None
         """Called four times a second, with whether this worker conducts: budgets are judged."""
 
@@ -35,11 +35,11 @@ class Thrift:
         """Forget all others."""
         self._memory.free([origin.name for origin in origins])
 
-    def watch(self, watch: Callable[[Want, int], None]) -> None:
-        """Call it with each fetch that an origin has answered with an object, and the bytes of its response."""
+    def watch(self, watch: Callable[[str, Want, int], None]) -> None:
+        """Call it with each fetch that is answered with an object: the origin, the fetch, the response's bytes."""
         self._watch = watch
-        for origin in self._all():
-            origin.watch = watch
+        for each in self._all():
+            each.watch = watch
 
     def looking(self, look: OriginLook) -> OriginLook:
         """The same look, after budgets have been judged."""

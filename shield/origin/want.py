@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Protocol
 
 from shield.errors import Fault, OriginError
@@ -86,6 +87,7 @@ class Want:
     route: str = ""
     purpose: FetchReason | None = None  # None: it shows in what is asked for
     trace: FetchTrace | None = field(default=None, compare=False)  # None: it isn't traced
+    asks_node: bool = False  # another node of the cluster is being asked
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -121,12 +123,20 @@ class Want:
         return own + self.forwarded
 
 
+class Keeping(Enum):
+    """Where a response may be kept that can be stored."""
+
+    ALL = "all"  # in RAM and on disk
+    MEMORY = "memory"  # in RAM only: another worker of this node puts it on disk, or it is a copy of another node's
+    NOWHERE = "nowhere"  # another node keeps it, and is asked again: so nodes together hold more than one of them
+
+
 @dataclass(slots=True)
 class Fetched:
     """An origin committed to a response; `response` is not started yet and belongs to the caller.
 
-    `by_peer`: it is another worker of this node, which does the storing on disk; `was_hit`: that worker had it
-    stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence, on
+    `by_peer`: it is another worker, of this node or (`by_node`) of another one; `was_hit`: a worker of this node had
+    it stored. `origin` is empty if no single one responded so: that worker had it stored, or concludes an absence, on
     which `detail` says more.
     """
 
@@ -138,6 +148,13 @@ class Fetched:
     was_hit: bool = False
     detail: str | None = None
     attempts: int = 1  # requests to origins
+    by_node: bool = False
+    keep: Keeping = Keeping.ALL
+
+    @property
+    def keeps_slices(self) -> bool:
+        """Whether this node's disks are the place for its slices."""
+        return self.keep is Keeping.ALL or not self.by_node
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ ENTRIES = b"*entries"
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 
+SUSPECTS = b"*suspects"
+"""The same, for its tallies of suspects."""
+
 PrivateAnswers = Mapping[bytes, Callable[[bytes], bytes]]
 """The answers to such targets, by their queries."""
 
@@ -92,6 +95,9 @@ class PeerProxy(Proxy):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if (b"host", named(resource.key)) not in request.fields:
             return self.refuse(RequestError(421, "another-key"), request, now)
+        if words.LAST_HOP in request.fields:
+            request.fields.remove(words.LAST_HOP)
+            request.end_hops()
         if words.WARMING in request.fields:
             request.fields.remove(words.WARMING)
             request.notable[MARK] = b""
@@ -111,8 +117,15 @@ class PeerProxy(Proxy):
 class PeerFront(Front):
     """The values shared by all connections of a peer socket."""
 
-    def __init__(self, proxy: PeerProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
-        super().__init__(proxy, limits, listener=Listener.WORKERS, clock=clock)
+    def __init__(
+        self,
+        proxy: PeerProxy,
+        limits: ClientLimits,
+        *,
+        clock: Callable[[], float],
+        listener: Listener = Listener.WORKERS,
+    ) -> None:
+        super().__init__(proxy, limits, listener=listener, clock=clock)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         return replace(super()._own(limits), send_seconds=_SEND_SECONDS)

@@ -26,12 +26,11 @@ from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.pool import Pool
 from shield.origin.terms import PoolLimits, Timeouts
-from shield.origin.traced import noted, with_context
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import node_name
 from shield.peers import words
+from shield.peers.asking import Respondent, ask
 from shield.peers.watch import Watch
-from shield.rules import loops
 from shield.rules.key import CacheKey
 from shield.rules.rendezvous import Rendezvous
 
@@ -136,33 +135,10 @@ class Owners:
 
     async def _ask(self, owner: int, key: CacheKey, request: Request, want: Want) -> Fetched | Absent | Failed:
         """The owner's response. Raises OriginError when it is of no use."""
-        judged = words.judged_by(request, want.forwarded)
-        name = f"worker-{owner}"
+        other = Respondent(f"worker-{owner}", self._pools[owner], self._node)
+        further = (words.LAST_HOP,) if request.is_last_hop else ()
         deadline = self._now() + self._timeouts.first_byte
-        while True:
-            asked = self._clock()
-            passed = request.get(loops.NAME)
-            fields = (*want.fields(), *judged, *(((loops.NAME, passed),) if passed else ()))
-            if request.identifier is not None:
-                fields = (*fields, (words.REQUEST_ID, request.identifier))
-            trace, attempt = want.trace, None
-            if trace is not None:
-                attempt = trace.begin(name, want.method, "", request.target.partition(b"?")[0], asked)
-                fields = with_context(fields, trace, attempt)
-            head = words.request_head(want.method, request.target, fields, host=words.named(key))
-            sent = self._pools[owner].fetch(Asked(head, want.method, deadline, want.inform, want.sent))
-            response = await (sent if trace is None else noted(attempt, sent, self._clock))
-            said = words.strip_outcome(response, self._node)
-            if want.tentative and response.head.status == 416:
-                response.close()
-                want = want.beginning() if want.span is not None and want.span.start else want.whole()
-                continue
-            result = words.read(name, want, response, said)
-            if isinstance(result, Fetched):
-                result.request_time, result.response_time = asked, self._clock()
-            else:
-                response.close()
-            return result
+        return await ask(other, key, request, want, further, deadline=deadline, clock=self._clock)
 
     async def reports(self, target: bytes) -> list[bytes]:
         """The other workers' responses to a target of theirs, from all that respond within a second."""

@@ -21,11 +21,21 @@ from shield.rules.key import CacheKey
 from shield.rules.warming import MARK
 
 FIELD = b"shield-peer"
+HOT = (b"shield-hot", b"1")
+"""A line of responses with an entry that many nodes ask for."""
+PURGED = b"shield-purged"
+"""The field of responses with the node's position in the log of purges."""
 WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
+STORED_ONLY = (b"shield-stored-only", b"1")
+"""A line of requests that are answered by a fresh entry that is stored as a whole, or refused."""
+LAST_HOP = (b"shield-last-hop", b"1")
+"""A line of requests for which no other node may be asked."""
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
+TOLD = (HOT[0], PURGED)
+_OF_PEERS = (FIELD, *TOLD)
 _HIT = b"hit"
 _FAILED = b"failed"
 _REFUSED = b"refused"
@@ -83,16 +93,21 @@ def request_head(method: bytes, target: bytes, fields: Sequence[Field], *, host:
 
 def strip_outcome(response: Response, node: bytes) -> bytes:
     """Remove the owner's additions from a response's head, and return the stated outcome; b"" when there is none.
+    `node` begins its member of Cache-Status, which is removed, too; b"": it stays, since it tells of another hop.
 
     Age stays, since freshness follows from it, and so does Via, which correctly names the node.
     """
     head = response.head
     fields = list(head.fields)
     said = head.all(FIELD)[-1:]
-    status = max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
+    status = (
+        None
+        if not node
+        else max((place for place, line in enumerate(fields) if line[0] == b"cache-status"), default=None)
+    )
     if status is not None and said and fields[status][1].startswith(node):
         del fields[status]  # the last member is the owner's
-    kept = [line for line in fields if line[0] != FIELD]
+    kept = [line for line in fields if line[0] not in _OF_PEERS]
     held = digests.revealed(hidden.reveal(kept))
     response.head = ResponseHead(head.status, held, head.length)
     return said[0] if said else b""

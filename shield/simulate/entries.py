@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from shield.rules.freshness import Freshness
 from shield.store.entry import OVERHEAD
+from shield.store.fifo import MARK, size_of
+
+_ABSENCE_BYTES = 182  # head and body of a node's own 404, about
 
 
 class SimulatedKey:
@@ -50,20 +53,17 @@ class SimulatedHead:
 
 
 class SimulatedEntry:
-    """As `shield.store.entry.Entry`, for tiers that look at sizes and uses only."""
+    """As `shield.store.entry.Entry`, for tiers that look at sizes and uses only. `mark` is as in `fifo`."""
 
-    __slots__ = (
-        *("frequency", "freshness", "head", "key", "length", "noted", "plain_hit_until", "rendered_age", "size"),
-        "status",
-    )
+    __slots__ = (*("freshness", "head", "key", "length", "mark", "noted", "plain_hit_until", "status"),)
 
     def __init__(self, key: SimulatedKey, status: int, length: int, freshness: Freshness, head_bytes: int) -> None:
         self.key = key
         self.status = status
         self.length = length
-        self.size = OVERHEAD + len(key.text) + 2 * head_bytes + length
-        self.frequency = 0
-        self.rendered_age = self.noted = -1
+        said = _ABSENCE_BYTES if status in (404, 410) else head_bytes + length
+        self.mark = bytearray(MARK.pack(0, 0, OVERHEAD + len(key.text) + said))
+        self.noted = -1
         self.renew(freshness)
 
     def renew(self, freshness: Freshness) -> None:
@@ -72,10 +72,15 @@ class SimulatedEntry:
         self.head = SimulatedHead(self.status, freshness)
         self.plain_hit_until = -1.0 if self.head.no_cache else freshness.born + freshness.lifetime
 
+    @property
+    def size(self) -> int:
+        """As in RAM."""
+        return size_of(self.mark)
+
     def copy(self) -> SimulatedEntry:
         """The same for another worker's RAM."""
         made = SimulatedEntry(self.key, self.status, self.length, self.freshness, 0)
-        made.size = self.size
+        made.mark[:] = self.mark
         return made
 
     def is_over(self, now: float) -> bool:

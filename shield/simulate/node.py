@@ -24,8 +24,8 @@ from shield.simulate.entries import SimulatedEntry, SimulatedKey
 from shield.simulate.traffic import HEAD, LoggedTraffic
 from shield.store.admission import Admission
 from shield.store.disk import PROMOTE_AT
-from shield.store.entry import OVERHEAD, Entry
-from shield.store.memory import MemoryTier
+from shield.store.entry import OVERHEAD
+from shield.store.fifo import S3Fifo, use
 
 HEAD_BYTES = 400
 """Of a response's head, as stored and as received from an origin: an assumption."""
@@ -103,7 +103,10 @@ class SimulatedNode:
         self._number = {route.name: at for at, route in enumerate(self._routes)}
         each = int(terms.memory * share) // terms.workers
         most = min(terms.max_entry or terms.memory // terms.workers // 8, each)
-        self._memories = [MemoryTier(capacity=each, max_entry=most) for _ in range(terms.workers)]
+        self._memories = [
+            S3Fifo[SimulatedEntry](each, max_entry=most, mark_of=_mark, on_gone=_nothing)
+            for _ in range(terms.workers)
+        ]
         tiers = [tier.part(share) for tier in terms.tiers]
         keys = sum(tier.capacity for tier in terms.tiers) // (40 << 10)
         self._shared = Shared(slots=max(SLOTS, 1 << max(keys - 1, 1).bit_length())) if tiers else None
@@ -114,7 +117,7 @@ class SimulatedNode:
         if tiers and terms.remembered is not None:
             self._admission = Admission(max(1, int(terms.remembered * share) // terms.workers))
             for memory in self._memories:
-                memory.tell_evicted(self._write_late)
+                memory.on_evict = self._write_late
         self._largest = max(most, terms.slice_bytes + OVERHEAD if tiers else 0)
         self._judged: dict[tuple[int, int], _JudgedStatus] = {}
         self._now = 0.0
@@ -162,7 +165,7 @@ class SimulatedNode:
         """All requests; those before `warm_until` fill the caches and don't count."""
         keys, workers, memories = self.keys_of(traffic), self._terms.workers, self._memories
         finds, counts, worker = [memory.find for memory in memories], self.counts, 0
-        find, use, in_memory, is_alone = finds[0], memories[0].use, 0, workers == 1 and not self._tiers
+        find, in_memory, is_alone = finds[0], 0, workers == 1 and not self._tiers
         is_warm = False
         for number, (now, target, status, size) in enumerate(traffic):
             if not is_warm and now >= warm_until:
@@ -179,22 +182,21 @@ class SimulatedNode:
                 key.observe(size)
             if workers > 1:
                 worker = (number * 2654435761 >> 8) % workers
-                find, use = finds[worker], memories[worker].use
+                find = finds[worker]
             entry = find(key.text)
             if entry is not None:
-                use(entry)
+                use(entry.mark)
                 if now < entry.plain_hit_until:
                     in_memory += 1
                     if not is_alone:
-                        self._note(cast(SimulatedEntry, entry), now)
+                        self._note(entry, now)
                     counts.hits["memory"] = in_memory
                     continue
             self._now = now
-            self._look_further(key, cast("SimulatedEntry | None", entry), status, worker)
+            self._look_further(key, entry, status, worker)
             in_memory = counts.hits.get("memory", 0)
-        told = [memory.statistics() for memory in memories]
-        if any(each.evictions for each in told):
-            counts.crowded = sum(each.entries for each in told)
+        if any(memory.evictions for memory in memories):
+            counts.crowded = sum(len(memory) for memory in memories)
 
     def _look_further(self, key: SimulatedKey, entry: SimulatedEntry | None, status: int, worker: int) -> None:
         """Not a plain hit in this worker's RAM."""
@@ -204,11 +206,11 @@ class SimulatedNode:
         verdict = self._verdict(key, entry)
         if verdict not in (Verdict.HIT, Verdict.STALE) and key.owner != worker:
             # The worker that owns the key answers the others.
-            theirs = self._memories[key.owner].lookup(key.text)
-            told = self._verdict(key, cast("SimulatedEntry | None", theirs))
-            if told in (Verdict.HIT, Verdict.STALE):
-                entry, verdict, tier = cast(SimulatedEntry, theirs), told, "memory"
-                self._memories[worker].commit(cast(Entry, entry.copy()))
+            theirs = self._lookup(key, key.owner)
+            told = self._verdict(key, theirs)
+            if theirs is not None and told in (Verdict.HIT, Verdict.STALE):
+                entry, verdict, tier = theirs, told, "memory"
+                self._commit(entry.copy(), worker)
         if verdict in (Verdict.HIT, Verdict.STALE):
             hits = self.counts.hits
             hits[tier] = hits.get(tier, 0) + 1
@@ -218,7 +220,7 @@ class SimulatedNode:
             self._ask_head(key, entry, status & ~HEAD, worker)
         else:
             if entry is not None and verdict is not Verdict.STALE:
-                self._memories[worker].lookup(key.text)  # once more, when the fetch begins
+                self._lookup(key, worker)  # once more, when the fetch begins
             usable = entry if verdict in (Verdict.STALE, Verdict.REVALIDATE) else None
             self._fetch(key, usable, status & ~HEAD, worker)
 
@@ -243,17 +245,17 @@ class SimulatedNode:
         if not judged.is_stored:
             return
         entry = SimulatedEntry(key, status, length, judged.at(now), self._terms.head_bytes)
-        self._memories[key.owner].commit(cast(Entry, entry))
+        self._commit(entry, key.owner)
         if self._tiers:
             self._to_disk(key, entry)
         if key.owner != worker:
-            self._memories[worker].commit(cast(Entry, entry.copy()))
+            self._commit(entry.copy(), worker)
 
     def _ask_head(self, key: SimulatedKey, stored: SimulatedEntry | None, status: int, worker: int) -> None:
         """HEAD goes to an origin as it is: it brings no body, but says whether the entry still holds."""
         self._count(key, FetchReason.MISS, status, 0)
         if stored is not None:
-            self._memories[worker].lookup(key.text)  # once more, when the fetch begins
+            self._lookup(key, worker)  # once more, when the fetch begins
             if stored.status == status == 200 and stored.length == key.size:
                 stored.renew(self._judge(key.route, status).at(self._now))
                 self._freshen(key, stored, worker)
@@ -261,7 +263,7 @@ class SimulatedNode:
     def _freshen(self, key: SimulatedKey, entry: SimulatedEntry, worker: int) -> None:
         """An entry was validated: it is stored anew, as in the real store, by the owner and the worker that asked."""
         for number in {key.owner, worker}:
-            self._memories[number].commit(cast(Entry, entry.copy()))
+            self._commit(entry.copy(), number)
         for tier in self._tiers:
             on_disk = tier.find(key.text)
             if on_disk is not None and on_disk is not entry and on_disk.length == entry.length:
@@ -289,6 +291,18 @@ class SimulatedNode:
         found.received += length + self._terms.head_bytes
         found.classes[status // 100 - 2 if 200 <= status < 600 else 4] += 1
 
+    # RAM
+
+    def _lookup(self, key: SimulatedKey, worker: int) -> SimulatedEntry | None:
+        """What a worker's RAM has. Counts as use."""
+        entry = self._memories[worker].find(key.text)
+        if entry is not None:
+            use(entry.mark)
+        return entry
+
+    def _commit(self, entry: SimulatedEntry, worker: int) -> None:
+        self._memories[worker].put(entry.key.text, entry)
+
     # disks
 
     def _note(self, entry: SimulatedEntry, now: float) -> None:
@@ -308,8 +322,8 @@ class SimulatedNode:
             hits = self._shared.hit(key.digest)
             if level and hits >= PROMOTE_AT:
                 self._tiers[0].write(entry, self._now)
-            self._memories[worker].commit(cast(Entry, entry.copy()))
-            return cast("SimulatedEntry | None", self._memories[worker].find(key.text)) or entry, tier.name
+            self._commit(entry.copy(), worker)
+            return self._memories[worker].find(key.text) or entry, tier.name
         return None, "memory"
 
     def _to_disk(self, key: SimulatedKey, entry: SimulatedEntry) -> None:
@@ -323,10 +337,17 @@ class SimulatedNode:
         else:
             first.drop(text)
 
-    def _write_late(self, entry: Entry) -> None:
-        mine = cast(SimulatedEntry, entry)
-        if all(tier.find(mine.key.text) is None for tier in self._tiers):
-            self._tiers[0].write(mine.copy(), self._now)
+    def _write_late(self, text: bytes, entry: SimulatedEntry) -> None:
+        if all(tier.find(text) is None for tier in self._tiers):
+            self._tiers[0].write(entry.copy(), self._now)
+
+
+def _mark(entry: SimulatedEntry) -> bytearray:
+    return entry.mark
+
+
+def _nothing(text: bytes, entry: SimulatedEntry) -> None:
+    """Nothing else is kept of it."""
 
 
 def replayed(

@@ -11,14 +11,15 @@ from shield.rules.key import CacheKey
 BLOCK = 1 << 20
 """Bytes of every block of a body but the last: any offset is found by one division."""
 
-OVERHEAD = 1400
-"""Overhead of an entry beside its bytes: objects, tables and the key's slot in the tier (measured)."""
+OVERHEAD = 350
+"""Overhead of an entry in RAM beside its bytes: fixed fields, tables and its turn in the tier (measured)."""
 
-Body = tuple[bytes | bytearray | memoryview, ...]
+Block = bytes | bytearray | memoryview
+Body = tuple[Block, ...]
 
 
 class Entry:
-    """One stored response. Only the last two groups of fields change after it is made.
+    """One stored response. Only the last group of fields changes after it is made. RAM has it `packed`.
 
     The body of a large entry is on disk, in slices of `slice_bytes`, of which some may be missing;
     `length` is that of the whole body in any case.
@@ -26,15 +27,13 @@ class Entry:
 
     __slots__ = (
         "blocks",
-        "frequency",
         "freshness",
         "head",
         "key",
         "length",
         "origin",
+        "packed",
         "plain_hit_until",
-        "rendered",
-        "rendered_age",
         "since",
         "size",
         "slice_bytes",
@@ -54,16 +53,14 @@ class Entry:
         self.origin = origin
         # labels for group purges, sorted, a line each; and epoch seconds when the body had come from `origin`
         self.tags, self.stored_at = b"", 0.0
-        self.size = OVERHEAD + len(key.text) + 2 * len(head.block) + self.length
+        self.size = OVERHEAD + len(key.text) + len(head.block) + self.length
         # A request without notable fields is a hit until then; saves the full decision on the hot path.
         self.plain_hit_until = -1.0 if head.no_cache or not head.status else freshness.born + freshness.lifetime
 
-        # the tier's: recent uses, 0 to 3; and the mark of a purge up to which it is known to fall under none
-        self.frequency = self.since = 0
-
-        # the proxy's: the head of a plain hit as last sent, and the age in it
-        self.rendered_age = -1
-        self.rendered = b""
+        # the tier's: the mark of a purge up to which it is known to fall under none; and its form there, if it was
+        # stored there or comes from there
+        self.since = 0
+        self.packed: bytearray | None = None
 
     @classmethod
     def large(cls, key: CacheKey, head: StoredHead, freshness: Freshness, *, length: int, slice_bytes: int) -> Entry:
@@ -113,7 +110,7 @@ def body_length(blocks: Body) -> int:
     return (len(blocks) - 1) * BLOCK + len(blocks[-1]) if blocks else 0
 
 
-def body_parts(blocks: Body, start: int, stop: int) -> Iterable[bytes | bytearray | memoryview]:
+def body_parts(blocks: Body, start: int, stop: int) -> Iterable[Block]:
     """The bytes of a half-open span, without copying; whole blocks are returned as they are."""
     index, offset = divmod(start, BLOCK)
     while start < stop:

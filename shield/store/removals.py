@@ -12,7 +12,8 @@ compared with the marks that are later than itself when it is next looked up, or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from shield.rules.changes import version_of
 from shield.rules.key import CacheKey
@@ -22,6 +23,7 @@ from shield.store.disk import Disk, softens
 from shield.store.entry import Entry
 from shield.store.memory import MemoryTier
 from shield.store.notices import mark_of, outdated_of, outdating
+from shield.store.packed import since_of
 from shield.store.pending import Pending, record_for
 from shield.store.variants import Variants
 
@@ -57,7 +59,7 @@ class Removals:
         self.hidden: dict[bytes, int] = {}
         """Texts of keys that the disks are forgetting, each with the number of its pending removals."""
         self._swept = 0  # no entry in RAM falls under a mark up to this one
-        self._unswept: list[bytes] = []  # texts of keys in RAM that are still to be looked at
+        self._unswept: Iterator[bytes] = iter(())  # texts of keys in RAM that are still to be looked at
         self._sweeping = 0  # and up to which mark
         self.settled = self.seen
         """As `seen`, or -1 while an entry in RAM may fall under a mark: then it is to be `checked`."""
@@ -80,10 +82,10 @@ class Removals:
         marks = self.marks
         newest, mark = marks.newest, marks.verdict(entry.key.text, entry.tags, entry.since, entry)
         if mark is None:
-            entry.since = newest
+            self._memory.mark(entry, newest)
             return entry
         text = entry.key.text
-        in_memory = self._memory.find(text) is entry
+        in_memory = self._memory.holds(entry)
         self.tell(entry.key, version_of(entry.etag, entry.length), mark)
         if mark.soft and softens(entry.head.status):
             fresh = outdated(entry, mark.at)
@@ -144,16 +146,19 @@ class Removals:
     def sweep(self, most: int) -> bool:
         """Look at so many entries in RAM; False once none falls under a mark."""
         marks, memory = self.marks, self._memory
-        if not self._unswept:
+        texts = [*itertools.islice(self._unswept, most)]
+        if not texts:
             self._swept = max(self._swept, self._sweeping)
             self._settle()
             if self._swept >= marks.newest:
                 return False
             self._sweeping, self._unswept = marks.newest, memory.texts()
-        texts, self._unswept = self._unswept[-most:], self._unswept[:-most]
+            texts = [*itertools.islice(self._unswept, most)]
         for text in texts:
-            entry = memory.find(text)
-            if entry is not None and entry.since < marks.alive:
+            packed = memory.find(text)
+            if packed is not None and since_of(packed) < marks.alive:
+                entry = memory.peek(text)
+                assert entry is not None
                 self.checked(entry)
         return True
 
@@ -197,7 +202,7 @@ class Removals:
             then()
 
     def _outdate(self, text: bytes, now: float) -> None:
-        entry = self._memory.find(text)
+        entry = self._memory.peek(text)
         if entry is not None and entry.freshness.ttl(now) > 0.0:
             self._memory.commit(outdated(entry, now))
 

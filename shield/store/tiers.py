@@ -7,13 +7,13 @@ fetch it. An entry that is being written is found here already, one that is bein
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from shield.messages import Field
 from shield.rules.changes import version_of
 from shield.rules.freshness import Freshness
+from shield.rules.hidden import shown
 from shield.rules.key import CacheKey
 from shield.rules.purging import PurgeMark
 from shield.shared import Shared
@@ -24,8 +24,10 @@ from shield.store.directory.reading import GoneError, StoredRecord, later_head
 from shield.store.directory.record import RecordKind, Whole
 from shield.store.disk import Disk, Located, Still, TierStatistics, always, softens
 from shield.store.entry import OVERHEAD, Entry
+from shield.store.fifo import SHARDS
 from shield.store.memory import MemoryStatistics, MemoryTier
 from shield.store.pending import Pending, record_for
+from shield.store.plain import Plain
 from shield.store.removals import Purged, Removals
 from shield.store.slices import Slices, Unkept
 from shield.store.variants import Variants
@@ -35,18 +37,6 @@ _LAST_SECONDS = 10.0  # time that a stop may take to write
 _LAST_PENDING = 64
 
 Then = Callable[[Entry | None], None]
-
-
-class Plain(NamedTuple):
-    """The response to a plain request. `head` is as StoredHead.block."""
-
-    status: int
-    head: bytes
-    body: memoryview
-    length: int
-    age: int
-    ttl: int
-    tier: str
 
 
 _plain = tuple.__new__  # without a call of Python code
@@ -92,13 +82,17 @@ class Store:
         self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
-        self._find, self._use = memory.find, memory.use
+        self._shards = memory.shards
+        self.beside = memory.beside
+        """As `MemoryTier.beside`; valid only if `is_settled`."""
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
         self.marks = self._removals.marks
         self._newest_removal = self._removals.node_sequence
         self._hidden = self._removals.hidden
         self._readings: dict[bytes, list[Then]] = {}
+        self.copies: Container[bytes] = frozenset()
+        """Texts of keys that another node stores: no disk gets them when they leave RAM."""
         self.slice_bytes = slice_bytes if disk is not None else 0
         self.largest = memory.max_entry if disk is None else max(memory.max_entry, slice_bytes + OVERHEAD)
         if disk is not None and admission is not None:
@@ -110,16 +104,19 @@ class Store:
         """The entry under a key's text if it is in RAM, fresh or not. Counts as use."""
         if self._newest_removal[0] != self._removals.settled:
             return self._lookup_with_care(text)
-        entry = self._find(text)
-        return None if entry is None else self._use(entry)
+        return self._memory.lookup(text)
+
+    def is_settled(self) -> bool:
+        """Whether RAM reflects all that was removed."""
+        return self._newest_removal[0] == self._removals.settled
 
     def _lookup_with_care(self, text: bytes) -> Entry | None:
-        """The same when something was removed that RAM doesn't reflect yet."""
+        """As `lookup` when something was removed that RAM doesn't reflect yet."""
         self.catch_up()
-        entry = self._find(text)
+        entry = self._memory.lookup(text)
         if entry is not None and entry.since < self.marks.alive:
             entry = self._removals.checked(entry)
-        return None if entry is None else self._use(entry)
+        return entry
 
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
@@ -149,11 +146,21 @@ class Store:
         return self._took(place, stored, body)
 
     def plain(self, key: CacheKey, now: float) -> Plain | None:
-        """A fresh small entry on the fastest disk and in the page cache, for a request without special fields.
+        """A fresh entry in RAM, or a small one on the fastest disk and in the page cache, for a request without
+        special fields.
 
-        None doesn't mean a miss: `on_disk` may still have the entry.
+        None doesn't mean a miss: `lookup` and `on_disk` may still have the entry.
         """
-        disk, pending, text = self._disk, self._pending, key.text
+        text = key.text
+        if self._newest_removal[0] != self._removals.settled:
+            self._lookup_with_care(text)
+        packed = self._shards[hash(text) % SHARDS].get(text)
+        if packed is not None:
+            plain = self._memory.plain(text, packed, now)
+            if plain is not None and self._disk is not None:
+                self._note_hit(key.digest)  # it is worth keeping there; once for each response is enough
+            return plain
+        disk, pending = self._disk, self._pending
         if disk is None or pending is None or pending.get(text) is not None or text in self._hidden:
             return None
         read = disk.plain(key, now)
@@ -163,9 +170,9 @@ class Store:
         if self._memory.max_entry:
             self._keep(key, found, whole)
         age = int(now - found.born)
-        head = found.head or whole.head
-        ttl = int(found.lifetime) - age
-        return _plain(Plain, (found.status, head, whole.body, found.body_length, age, ttl, disk.first))
+        head = shown(found.head or whole.head)
+        ttl, length = int(found.lifetime) - age, found.body_length
+        return _plain(Plain, (found.status, head, (whole.body,), length, max(age, 0), ttl, disk.first, None, now))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
@@ -182,7 +189,7 @@ class Store:
         """The entries under a key's text in RAM, and on the way to a disk. Counts as no use."""
         self.catch_up()
         pending = None if self._pending is None else self._pending.get(text)
-        found = [entry and self._removals.checked(entry) for entry in (self._find(text), pending)]
+        found = [entry and self._removals.checked(entry) for entry in (self._memory.peek(text), pending)]
         return found[0], found[1]
 
     def records(self, key: CacheKey) -> list[tuple[Located, StoredRecord, Freshness]]:
@@ -333,15 +340,10 @@ class Store:
         """
         return self._removals.since(text, since, tags, origin)
 
-    def note_hit(self, entry: Entry) -> None:
-        """An entry in RAM is requested: it is worth keeping on disk, too. Needn't be called for each hit."""
-        if self._disk is not None:
-            self._note_hit(entry.key.digest)
-
     # purges of many entries
 
-    def in_memory(self) -> list[Entry]:
-        """The entries in RAM; this is no use of them."""
+    def in_memory(self) -> Iterator[Entry]:
+        """The entries in RAM; this is no use of them. What comes or goes meanwhile may be missing or be there."""
         return self._memory.entries()
 
     def tell_purged(self, listener: Purged) -> None:
@@ -381,7 +383,7 @@ class Store:
 
     def forget_heads(self) -> None:
         """Have the heads of answers made anew, since what they say of the node has changed."""
-        self._memory.forget_heads()
+        self.beside.clear()
 
     def directories(self) -> list[CacheDirectory]:
         """The directories in use."""
@@ -389,6 +391,7 @@ class Store:
 
     def tick(self) -> None:
         """Call once a second."""
+        self._memory.tick()
         if self._disk is not None:
             self._disk.tick()
 
@@ -453,6 +456,8 @@ class Store:
     def _write_late(self, entry: Entry) -> None:
         """Evicted from RAM after more than one request: worth space on a disk if it has none."""
         disk, pending = self._disk, self._pending
+        if entry.key.text in self.copies:
+            return
         if disk is not None and pending is not None and disk.lookup(entry.key.digest) is None:
             generation = self.generation
             text, tags, origin = entry.key.text, entry.tags, entry.origin

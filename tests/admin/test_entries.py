@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shield.rules.purging import MarkKind
+from shield.store.fifo import uses_of
 from tests.admin.calls import ask
 from tests.disks import settled, with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -43,12 +44,12 @@ def test_looking_counts_as_no_use_and_what_isnt_there_is_nothing(shield: Shield,
     shield.get("/a")
     text = entries(shield, "/a")[1]["key"].encode()
     entry, _ = shield.node.store.shown(text)
-    assert entry is not None
-    before = entry.frequency
+    assert entry is not None and entry.packed is not None
+    before = uses_of(entry.packed)
 
     entries(shield, "/a")
 
-    assert entry.frequency == before
+    assert uses_of(entry.packed) == before
     assert entries(shield, "/none")[1]["entries"] == []
 
 

@@ -20,7 +20,7 @@ def test_a_hit_goes_a_short_way(ways: dict[str, Way]) -> None:
     hit = ways["hit"]
 
     assert "edge/connection.py" in hit.files and "proxy.py" in hit.files
-    assert len(hit.functions) <= 14 and hit.lines <= 179 and len(hit.files) <= 8
+    assert len(hit.functions) <= 11 and hit.lines <= 212 and len(hit.files) <= 8
     assert not any(file.startswith(("fill/", "origin/")) for file in hit.files)
 
 
@@ -33,8 +33,10 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     assert "origin/dial.py" in first.files and "origin/dial.py" not in miss.files
     # These may only get smaller. Some 60 lines note the result of the fetch, for the health of origins, and 34 its
     # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it;
-    # three look whether it is traced, and three are where a cap on the origin's bytes would hold it up.
-    assert len(miss.files) <= 31 and miss.lines <= 1016
+    # three look whether it is traced, three are where a cap on the origin's bytes would hold it up, two ask whether a
+    # budget of egress does; some 20 tally what was asked of the origin and sent for its key, to name who costs; and
+    # some 60 pack the entry and give it its turn in RAM.
+    assert len(miss.files) <= 34 and miss.lines <= 1046
 
 
 def test_what_is_inside_a_function_is_its_own_and_only_code_counts(

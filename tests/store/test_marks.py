@@ -521,9 +521,9 @@ def test_an_entry_that_comes_into_ram_from_a_disk_still_knows_where_it_came_from
             for each in FILLED:
                 found = store.plain(each.key, 1000.0) if how == "plain" else await find(store, each)
                 assert found is not None
-            assert [(each.origin, each.stored_at) for each in store.in_memory()] == [
-                (each.origin, each.stored_at) for each in FILLED
-            ]
+            assert {each.key.text: (each.origin, each.stored_at) for each in store.in_memory()} == {
+                each.key.text: (each.origin, each.stored_at) for each in FILLED
+            }
             for each in FILLED:  # under a later head, with other tags
                 later = each.freshened(each.head, Freshness(990.0, 100.0, 0.0, 0.0))
                 later.tags = b"blue"

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import random
 
-import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-
-from shield.store.memory import MemoryTier, S3Fifo
-from tests.depth import tries
+from shield.store.memory import MemoryTier
 from tests.store.samples import entry
 
 SIZE = entry("0000", b"x" * 1000).size
@@ -34,7 +28,14 @@ def test_what_was_committed_is_found_until_it_is_removed() -> None:
 
     assert memory.lookup(stored.key.text) is None
     assert memory.commit(stored)
-    assert memory.lookup(stored.key.text) is stored
+    assert memory.holds(stored)
+    found = memory.lookup(stored.key.text)
+    assert found is not None and (found.key, found.head, found.freshness) == (
+        stored.key,
+        stored.head,
+        stored.freshness,
+    )
+    assert b"".join(found.blocks) == b"body"
     assert memory.remove(stored.key.text)
     assert not memory.remove(stored.key.text)
     assert memory.lookup(stored.key.text) is None
@@ -114,63 +115,3 @@ def test_it_keeps_more_of_a_skewed_load_than_lru_would() -> None:
         return hits
 
     assert hits_of_s3fifo() > hits_of_lru() * 1.05
-
-
-def test_an_empty_policy_has_nothing_to_give_up() -> None:
-    with pytest.raises(KeyError):
-        S3Fifo(100).popitem()
-
-
-class PolicyMachine(RuleBasedStateMachine):
-    """Whatever is done, the sums hold and every key stands in one queue."""
-
-    keys = Bundle("keys")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cache = S3Fifo(40_000)
-
-    @rule(target=keys, name=st.integers(0, 40))
-    def key(self, name: int) -> str:
-        return str(name)
-
-    @rule(name=keys, size=st.integers(0, 12_000))
-    def commit(self, name: str, size: int) -> None:
-        stored = entry(name, b"x" * size)
-        self.cache[stored.key.text] = stored
-        assert self.cache[stored.key.text] is self.cache.find(stored.key.text) is stored
-
-    @rule(name=keys)
-    def use(self, name: str) -> None:
-        found = self.cache.find(b":/" + name.encode())
-        if found is not None and found.frequency < 3:
-            found.frequency += 1
-
-    @rule(name=keys)
-    def remove(self, name: str) -> None:
-        self.cache.pop(b":/" + name.encode(), None)
-
-    @rule()
-    def evict(self) -> None:
-        if self.cache:
-            text, gone = self.cache.popitem()
-            assert self.cache.find(text) is None
-            assert gone.key.text == text
-
-    @rule()
-    def clear(self) -> None:
-        self.cache.clear()
-
-    @invariant()
-    def sums_hold(self) -> None:
-        cache = self.cache
-        assert cache.currsize == sum(cache[text].size for text in cache) <= cache.maxsize
-        small, main = set(cache._small), set(cache._main)
-        assert small | main == set(cache)
-        assert not small & main
-        assert cache._small_size == sum(cache[text].size for text in small)
-        assert not set(cache._ghosts) & set(cache)
-
-
-PolicyMachine.TestCase.settings = settings(max_examples=tries(20), stateful_step_count=40, deadline=None)
-TestPolicy = PolicyMachine.TestCase

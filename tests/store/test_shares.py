@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from shield.rules.key import key_of_text
 from shield.rules.vary import MARK
 from shield.store.entry import OVERHEAD, Entry
-from shield.store.memory import VARIANTS_SHARE, MemoryTier
+from shield.store.fifo import VARIANTS_SHARE
+from shield.store.memory import MemoryTier
 from shield.store.shares import VariantShares
 from tests.store.samples import entry as made
 
@@ -34,7 +35,7 @@ def test_the_variants_of_one_key_use_a_share_and_leave_the_rest_to_others() -> N
     for number in range(1000):
         assert memory.commit(variant(b":/a", number))
 
-    assert all(memory.lookup(each.key.text) is each for each in others)
+    assert all(memory.holds(each) for each in others)
     there = [memory.lookup(variant(b":/a", number).key.text) for number in range(1000)]
     assert 0 < sum(each.size for each in there if each is not None) <= LIMIT
     assert there[-1] is not None
@@ -47,7 +48,7 @@ def test_of_one_keys_variants_those_in_use_stay() -> None:
         memory.lookup(used.key.text)
         memory.commit(variant(b":/a", number))
 
-    assert memory.lookup(used.key.text) is used
+    assert memory.holds(used)
 
 
 def test_a_variant_of_the_largest_size_fits_by_itself() -> None:
@@ -56,7 +57,7 @@ def test_a_variant_of_the_largest_size_fits_by_itself() -> None:
 
     memory.commit(variant(b":/a", 0))
     assert memory.commit(large)
-    assert memory.lookup(large.key.text) is large
+    assert memory.holds(large)
 
 
 def test_a_variant_that_grows_makes_others_go_and_not_itself() -> None:
@@ -74,6 +75,7 @@ def test_a_variant_that_grows_makes_others_go_and_not_itself() -> None:
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 5), st.integers(1, 40_000), st.booleans())))
 def test_what_is_counted_is_what_is_there(steps: list[tuple[bytes, int, int, bool]]) -> None:
     memory = MemoryTier(capacity=20 * (OVERHEAD + 2000), max_entry=8 * OVERHEAD)
+    shares = memory._fifo.shares
     for base, number, size, commits in steps:
         each = variant(base, number, size)
         if commits:
@@ -81,8 +83,8 @@ def test_what_is_counted_is_what_is_there(steps: list[tuple[bytes, int, int, boo
         else:
             memory.remove(each.key.text)
         for one in (b"a", b"b"):
-            there = [memory._cache[text] for text in memory._cache if text.startswith(one + MARK)]
+            there = [each for each in memory.entries() if each.key.text.startswith(one + MARK)]
             used = sum(each.size for each in there)
-            assert memory._cache.shares.used(one) == used <= memory._cache.shares.limit
+            assert shares.used(one) == used <= shares.limit
     memory.clear()
-    assert memory._cache.shares.used(b"a") == memory._cache.shares.used(b"b") == 0
+    assert shares.used(b"a") == shares.used(b"b") == 0

@@ -1,0 +1,150 @@
+"""The cluster of a node: the other nodes as a source of fills, and the listener for them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shield.build.origins import among_workers
+from shield.cluster_figures import ClusterFigures
+from shield.config.cluster import ClusterSettings, ClusterTls
+from shield.config.settings import Settings
+from shield.edge.tls import ServerContext, server_context
+from shield.errors import ConfigError
+from shield.fill.table import FillTable
+from shield.observe.accounting import Accounting
+from shield.observe.counters import Counters
+from shield.origin.terms import Timeouts
+from shield.peers.cluster import Cluster
+from shield.peers.copies import SHARE, HotCopies
+from shield.peers.node_front import NodeFront, NodeProxy
+from shield.peers.nodes import NodeMember, Nodes
+from shield.peers.owners import Owners
+from shield.regime import InForce
+from shield.reply import Replies
+from shield.rules.key import CacheKey
+from shield.shared import Seat
+from shield.store.tiers import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """What a worker has of the cluster, as a service of the node. `counters` are those of other nodes' requests."""
+
+    cluster: Cluster
+    front: NodeFront
+    proxy: NodeProxy
+    counters: Counters
+    name: str = "the cluster"
+
+    def figures(self) -> ClusterFigures:
+        return ClusterFigures(self.cluster, self.proxy, self.counters)
+
+    async def open(self) -> None:
+        """Nothing waits for other nodes."""
+
+    def tick(self) -> None:
+        self.cluster.nodes.tick()
+        self.cluster.copies.tick()
+
+    async def close(self) -> None:
+        await self.proxy.close()
+        await self.cluster.nodes.close()
+
+
+def cluster_parts(
+    settings: Settings,
+    place: Seat,
+    cluster: Cluster,
+    in_force: InForce,
+    store: Store,
+    fills: FillTable,
+    *,
+    replies: Replies,
+    owns: Callable[[CacheKey], bool],
+    clock: Callable[[], float],
+) -> ClusterParts:
+    """What answers other nodes, for the worker in this seat, which `owns` keys among those of its node."""
+    counters = Counters()
+    proxy = NodeProxy(
+        in_force,
+        store,
+        fills,
+        replies=replies,
+        accounting=Accounting(counters),
+        owns=owns,
+        private={},
+        clock=clock,
+    )
+    has_tls = settings.cluster is not None and settings.cluster.tls is not None
+    proxy.join(cluster, workers=place.workers, is_tls=has_tls)
+    front = NodeFront(proxy, in_force.regime.limits, clock=clock)
+    in_force.followed_by(front.follow)
+    return ClusterParts(cluster, front, proxy, counters)
+
+
+def nodes_tls(settings: Settings) -> ServerContext | None:
+    """TLS of the listener for other nodes, if they use it. Raises ConfigError."""
+    tls = None if settings.cluster is None else settings.cluster.tls
+    if tls is None:
+        return None
+    try:
+        return server_context(tls.certificate_file, tls.key_file, client_ca_file=tls.ca_file)
+    except ConfigError as error:
+        raise ConfigError([f"cluster.{problem}" for problem in error.problems]) from None
+
+
+def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
+    """TLS of connections to other nodes: a certificate of the cluster's authority is all that they have to show,
+    since they are found by addresses. Raises ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_verify_locations(tls.ca_file)
+        context.load_cert_chain(tls.certificate_file, tls.key_file, password="")
+    except OSError as error:  # ssl.SSLError is one
+        why = "they aren't in PEM, or don't belong together" if isinstance(error, ssl.SSLError) else error.strerror
+        files = f"{tls.certificate_file}, {tls.key_file} and {tls.ca_file}"
+        raise ConfigError([f"cluster.tls: {files} can't be used: {why}"]) from None
+    return context
+
+
+def members_of(cluster: ClusterSettings) -> dict[str, NodeMember]:
+    """The nodes that the settings name."""
+    return {
+        name: NodeMember(name, node.address.host, node.address.port, node.weight, node.region or "")
+        for name, node in cluster.nodes.items()
+    }
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    """Towards other nodes, as towards workers of this one."""
+    return among_workers(settings)
+
+
+def cluster_of(
+    settings: Settings, place: Seat, owners: Owners, store: Store, clock: Callable[[], float]
+) -> Cluster | None:
+    """The other nodes as a source of fills, for the worker in this seat; None if this node is alone. Raises
+    ConfigError.
+    """
+    cluster = settings.cluster
+    if cluster is None:
+        return None
+    timeouts = timeouts_of(settings)
+    secret = cluster.secret
+    nodes = Nodes(
+        settings.node,
+        members_of(cluster),
+        workers=place.workers,
+        timeouts=timeouts,
+        secret=None if secret is None else secret.get_secret_value().encode(),
+        tls=None if cluster.tls is None else _client_tls(cluster.tls),
+        clock=clock,
+    )
+    copies = HotCopies(store, capacity=settings.cache.memory.capacity // place.workers // SHARE)
+    return Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)

@@ -1,0 +1,98 @@
+"""Figures of the cluster, as one worker sees it: its fetches through other nodes, and their requests to it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from shield.client_figures import words
+from shield.observe.counters import Counters
+from shield.observe.metrics import Family, Sample, labelled, number
+from shield.peers.cluster import Cluster
+from shield.peers.node_front import NodeProxy
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFigures:
+    """`counters` are of other nodes' requests."""
+
+    cluster: Cluster
+    proxy: NodeProxy
+    counters: Counters
+
+    def state(self) -> dict[str, object]:
+        """For operators."""
+        nodes, found = self.cluster.nodes, self.cluster.statistics()
+        return {
+            "node": nodes.own,
+            "ring": nodes.ring.id.decode(),
+            "nodes": [
+                {
+                    "name": each.name,
+                    "address": each.address,
+                    "region": each.region,
+                    "workers": each.workers,
+                    "down": list(each.down),
+                    "ring": each.ring,
+                    "version": each.version,
+                    "failures": found.failures.get(each.name, 0),
+                }
+                for each in nodes.statistics()
+            ],
+            "fetches": {
+                "owner": found.owner,
+                "second": found.second,
+                "without": found.without,
+                "hits": found.hits,
+                "refused": found.refused,
+                "inherited": self.cluster.heritage.found,
+            },
+            "copies": asdict(self.cluster.copies.statistics()),
+            "requests": words(self.counters),
+            "denied": dict(self.proxy.denied),
+        }
+
+    def families(self) -> list[Family]:
+        nodes, found = self.cluster.nodes.statistics(), self.cluster.statistics()
+        copies = self.cluster.copies.statistics()
+        answers = {"owner": found.owner, "second": found.second, "none": found.without}
+        return [
+            labelled(
+                "peer_node_fetches",
+                "Fetches of keys that other nodes own, by the node that answered: the owner, the second of the key's "
+                "order, or none, so that this one asked the origins",
+                "answer",
+                answers,
+            ),
+            number(
+                "peer_node_inherited",
+                "Fetches for which the node that stood in for this one had the object, after a start",
+                self.cluster.heritage.found,
+            ),
+            number("peer_copies", "Hot copies of other nodes' entries that were made", copies.made),
+            number("peer_copies_bytes", "Bytes of hot copies in RAM, at most", copies.bytes, gauge=True),
+            number(
+                "peer_copies_refused",
+                "Hot copies that weren't made, since the other node might not know of a purge",
+                copies.refused,
+            ),
+            number("peer_node_hits", "Those that another node had stored", found.hits),
+            number(
+                "peer_node_refused",
+                "Requests that another node refused, since by its ring it doesn't own the key",
+                found.refused,
+            ),
+            labelled(
+                "peer_node_failures", "Requests to which another node gave no answer, by node", "node", found.failures
+            ),
+            labelled("peer_node_requests", "Requests of other nodes by result", "cache", words(self.counters)),
+            labelled(
+                "peer_node_denied", "Requests that were none of the cluster's, by reason", "reason", self.proxy.denied
+            ),
+            Family(
+                "peer_node_down",
+                "Workers of another node that don't answer",
+                [Sample(len(each.down), {"node": each.name}) for each in nodes],
+                gauge=True,
+                alike=True,
+            ),
+        ]

@@ -1,0 +1,58 @@
+"""Checks of a cluster's settings across several values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from shield.config.cluster import FILES
+from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
+from shield.config.section import ListenAddress
+from shield.config.settings import Settings
+
+_HERE: KeyPath = ("cluster",)
+
+
+def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Members, addresses, and the proof that requests are theirs."""
+    cluster = settings.cluster
+    if cluster is None:
+        return
+    if not cluster.nodes:
+        yield tree.problem(
+            (*_HERE, "nodes"), "there are none; expected all nodes of the cluster with their addresses"
+        )
+    elif settings.node not in cluster.nodes:
+        known = list(cluster.nodes)
+        said = f"expected one of cluster.nodes: {' '.join(map(nameable, known))}{did_you_mean(settings.node, known)}"
+        yield tree.problem(("node",), f'got "{shortened(settings.node)}"; {said}')
+    if cluster.secret is None and cluster.tls is None:
+        said = "there is none; expected secret or secret_file, or tls, so that nobody else can ask as a node"
+        yield tree.problem((*_HERE, "secret"), said)
+    yield from _addresses(settings, tree)
+    for path in FILES:
+        file = tree.get(path)
+        if path[-1] != "secret_file" and isinstance(file, str) and not os.access(file, os.R_OK):
+            yield tree.problem(path, f'got "{shortened(file)}"; expected a file that can be read')
+
+
+def _addresses(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Each node has addresses of its own, with a port for each worker."""
+    cluster = settings.cluster
+    assert cluster is not None
+    taken: dict[ListenAddress, str] = {}
+    for name, node in cluster.nodes.items():
+        path: KeyPath = (*_HERE, "nodes", name)
+        address = node.address
+        if not address.port or address.port + settings.workers > 65_536:
+            said = f"expected a port from 1 to {65_536 - settings.workers}: each worker has its own, from there on"
+            yield tree.problem(path, f'got "{address}"; {said}')
+        other = taken.setdefault(address, name)
+        if other != name:
+            yield tree.problem(path, f'got "{address}", which {nameable(other)} has; expected another')
+    own = {str(cluster.listens_on(settings.node, worker)) for worker in range(settings.workers)}
+    others = [*[("listen", each) for each in settings.listen if each.port], ("admin.listen", settings.admin.listen)]
+    for key, used in others:
+        if str(used) in own:
+            said = f"{key} has {used}, which is for other nodes: each worker has a port; expected another"
+            yield tree.problem((*_HERE, "listen") if cluster.listen else (*_HERE, "nodes", settings.node), said)

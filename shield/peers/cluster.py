@@ -1,0 +1,232 @@
+"""The source of fills in a cluster: the node that owns the key, the second of its order, or this node's origins.
+
+Each key has one owner among the nodes, and one among the workers of each node. A worker asks the right worker of the
+owner itself, so that a request crosses the network once. That worker answers from its store or by a fill from
+origins, and asks no other node: one hop, ever. A fill that waits for another node is never joined by a node's
+request, since two nodes whose rings differ could then wait for each other.
+
+If the owner is down all nodes ask the second of the key's order, so that there is still one request to the origin; if
+that is down, too, or this node is the second, this node fetches for itself, through the worker that owns the key
+here. No request fails because of another node.
+
+Another node's response isn't kept: it has it, and nodes together hold more than one of them. What is asked for often
+is kept as a *hot copy* in RAM (`rules.heat`), with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shield.complaints import Complaints
+from shield.errors import Fault, OriginError
+from shield.messages import Request
+from shield.origin.terms import Timeouts
+from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
+from shield.peers import words
+from shield.peers.asking import Respondent, ask
+from shield.peers.copies import HotCopies
+from shield.peers.nodes import Nodes, NodeWorker
+from shield.peers.owners import Owners
+from shield.rules.heritage import Heritage
+from shield.rules.key import CacheKey
+
+log = logging.getLogger("shield.peers")
+
+HIT = "peer-hit"
+"""The detail of a response that another node had stored."""
+
+FILLED = "peer"
+"""And of one that it has fetched."""
+
+Answered = Fetched | Absent | Failed
+
+_STORED_SECONDS = 1.0  # to look into a store
+
+# The owner's statement on the object, or the end of this worker: others wouldn't change it.
+_FINAL = frozenset({Fault.VALIDATOR, Fault.CANCELLED})
+# Origins told the owner that this is enough, or that nobody gets the object.
+_FOR_ALL = frozenset({Fault.THROTTLED, Fault.OVER_LIMIT, Fault.FORBIDDEN, Fault.PACED, Fault.COLD, Fault.VALIDATOR})
+
+
+@dataclass(slots=True)
+class ClusterStatistics:
+    """Fetches of keys that other nodes own, by what became of them."""
+
+    owner: int = 0  # answered by the owner
+    second: int = 0  # by the second of the key's order
+    without: int = 0  # fetched here, since neither answered
+    hits: int = 0  # among the first two: the node had it stored
+    refused: int = 0  # a node was asked that doesn't own the key, by its own ring
+    failures: dict[str, int] = field(default_factory=dict)  # to answer, by node
+
+
+class Cluster:
+    """Fills have it as their `Means.source`. Made and used within one event loop; `close` its nodes afterwards.
+
+    `owners` are the workers of this node. `timeouts` are those towards other nodes.
+    """
+
+    def __init__(
+        self, owners: Owners, nodes: Nodes, copies: HotCopies, *, timeouts: Timeouts, clock: Callable[[], float]
+    ) -> None:
+        self._owners = owners
+        self.nodes = nodes
+        self.copies = copies
+        self._timeouts = timeouts
+        self._clock = clock
+        self._now = asyncio.get_running_loop().time
+        self._asking: dict[bytes, int] = {}  # texts of keys for which a node is being asked now
+        self._complaints = Complaints(log)
+        self._figures = ClusterStatistics()
+        self.heritage = Heritage(self._now())
+
+    def asks_for(self, key: CacheKey) -> bool:
+        """Whether another node is being asked for the key at the moment."""
+        return key.text in self._asking
+
+    def answers_for(self, key: CacheKey) -> bool:
+        """Whether this node answers others for the key: it is the owner or the second, by its own ring."""
+        return self.nodes.own in self.nodes.ring.order(key.digest)[:2]
+
+    def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Answered]:
+        """As `Origins.fetch`, through the node that owns the key. Leaves nothing when cancelled."""
+        key, request = want.key, want.request
+        if key is None or request is None or want.alone:
+            return self._owners.fetch(names, want)
+        order = self.nodes.ring.order(key.digest)
+        if order[0] == self.nodes.own:
+            if self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key):
+                return self._inherit(order[1], key, request, names, want)
+            return self._owners.fetch(names, want)
+        if request.is_last_hop:
+            return self._owners.fetch(names, want)
+        return self._fetch_from(order[:2], key, request, names, want)
+
+    async def _inherit(
+        self, name: str, key: CacheKey, request: Request, names: Sequence[str], want: Want
+    ) -> Answered:
+        """The entry that the second of the key's order has stored, else what origins have.
+
+        That is no second hop: the other node looks into its store, and waits for nobody.
+        """
+        worker, found = self.nodes.worker(name, key.digest), None
+        if worker is not None and want.method == b"GET":
+            with contextlib.suppress(OriginError):
+                found = await self.nodes.waiting(name, worker, self._ask_for_stored(name, worker, key, request, want))
+            self.heritage.note(was_there=found is not None, now=self._now())
+        return await self._owners.fetch(names, want) if found is None else found
+
+    async def _ask_for_stored(
+        self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
+    ) -> Fetched | None:
+        told: dict[bytes, bytes] = {}
+        further = (self.nodes.proof(want.method, request.target), words.STORED_ONLY)
+        deadline = self._now() + _STORED_SECONDS
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if not isinstance(found, Fetched):
+            return None
+        if not found.was_hit or not self.copies.is_safe(key, told.get(words.PURGED, b"")):
+            found.response.close()
+            return None
+        found.was_hit, found.by_node, found.detail = False, True, HIT
+        return found
+
+    async def _fetch_from(
+        self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
+    ) -> Answered:
+        asking, text = self._asking, key.text
+        want.asks_node = True
+        asking[text] = asking.get(text, 0) + 1
+        try:
+            result = await self._from_nodes(order, key, request, want)
+        finally:
+            want.asks_node = False
+            left = asking[text] - 1
+            if left:
+                asking[text] = left
+            else:
+                del asking[text]
+        if result is not None:
+            return result
+        self._figures.without += 1
+        request.end_hops()  # the worker that owns the key here needn't ask them again
+        return await self._owners.fetch(names, want)
+
+    async def _from_nodes(self, order: Sequence[str], key: CacheKey, request: Request, want: Want) -> Answered | None:
+        """The answer of the owner, else of the second; None if this node is to fetch."""
+        for place, name in enumerate(order):
+            if name == self.nodes.own:
+                return None  # it is the second itself
+            result = await self._from_node(name, key, request, want)
+            if result is None:
+                continue
+            if isinstance(result, Failed):
+                return result if _holds_for_all(result) else None
+            if place:
+                self._figures.second += 1
+            else:
+                self._figures.owner += 1
+            return result
+        return None
+
+    async def _from_node(self, name: str, key: CacheKey, request: Request, want: Want) -> Answered | None:
+        """The answer of a node; None if it gives none."""
+        for _ in range(2):
+            worker = self.nodes.worker(name, key.digest)
+            if worker is None:
+                return None
+            try:
+                return await self.nodes.waiting(name, worker, self._ask(name, worker, key, request, want))
+            except OriginError as error:
+                if error.fault in _FINAL:
+                    return Failed((error,))
+                if error.fault is not Fault.REFUSED:
+                    self._figures.failures[name] = self._figures.failures.get(name, 0) + 1
+                    self._complain(name, error)
+                    return None
+                self._figures.refused += 1
+                # Perhaps it has another number of workers than we think: it tells, and the right one is asked.
+                if not await self.nodes.greet(name) or self.nodes.worker(name, key.digest) is worker:
+                    self._complain(name, error)
+                    return None
+        return None
+
+    async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
+        further = (self.nodes.proof(want.method, request.target),)
+        deadline = self._now() + self._timeouts.first_byte
+        told: dict[bytes, bytes] = {}
+        other = Respondent(name, worker.pool)
+        found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
+        if isinstance(found, Fetched):
+            self._take(found, key, want, told)
+        return found
+
+    def _take(self, fetched: Fetched, key: CacheKey, want: Want, told: Mapping[bytes, bytes]) -> None:
+        """Note that the response is another node's, and whether to keep a copy."""
+        fetched.by_node, fetched.keep = True, Keeping.NOWHERE
+        fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
+        if not fetched.was_hit:
+            return
+        self._figures.hits += 1
+        fetched.was_hit = False  # of this node
+        position, hot = told.get(words.PURGED, b""), words.HOT[0] in told
+        if self.copies.admits(key, want, fetched, self._clock(), told=position, hot=hot):
+            fetched.keep = Keeping.MEMORY
+
+    def statistics(self) -> ClusterStatistics:
+        return self._figures
+
+    def _complain(self, name: str, error: OriginError) -> None:
+        said = (name, error.fault.value, error.detail)
+        self._complaints.say(name, self._now(), "node %s gave no response: %s: %s; asking the next", *said)
+
+
+def _holds_for_all(failed: Failed) -> bool:
+    """Whether this node's own origins wouldn't give anything else, or there is no time to ask them."""
+    return failed.is_late or any(error.fault in _FOR_ALL for error in failed.failures)

@@ -1,0 +1,398 @@
+"""The other nodes of the cluster, as one worker sees them: their workers, connections to them, and which are down.
+
+Whether a worker of another node is down shows in our own requests to it. One that sends nothing for half a second
+while something waits for it is asked for a greeting, beside that; without an answer within a second it counts as
+down: the waits end at once, and nothing is sent to it but a greeting a second, until that is answered. So a node that
+is frozen, or cut off, costs those that wait for it two seconds once, and nobody a failed request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+from shield.complaints import Complaints
+from shield.errors import Fault, OriginError
+from shield.messages import Field
+from shield.origin.connection import Asked
+from shield.origin.dial import Endpoint
+from shield.origin.pool import Pool
+from shield.origin.resolver import Resolver
+from shield.origin.terms import PoolLimits, Timeouts
+from shield.peers import words
+from shield.peers.watch import Watch
+from shield.rules import peer_auth
+from shield.rules.rendezvous import Rendezvous
+from shield.rules.ring import NodeRing
+
+log = logging.getLogger("shield.peers")
+
+T = TypeVar("T")
+
+OrderHandler = Callable[[str, bytes], Awaitable[bytes]]
+"""Carries out an order of the node of this name, with its body, and returns the answer."""
+
+HELLO = b"*hello"
+"""The target of greetings: the answer tells how many workers a node has, and its ring."""
+
+BODY = b"shield-body"
+"""The field of orders with a piece of their body, in base64: requests between workers have no bodies."""
+
+LARGEST = 256 << 10
+"""Bytes of an order, and of its answer, at most."""
+
+_PIECE = 6 << 10
+_LIMITS = PoolLimits(connections=1024, watch=0.0)
+_QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a greeting
+_HELLO_SECONDS = 1.0  # in which it has to answer
+_RETRY_SECONDS = 1.0  # between two greetings to one that is down
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMember:
+    """A node of the cluster: the address of its first worker for other nodes (the others have the ports above), and
+    its weight: the share of the keys that it owns, as compared with others.
+    """
+
+    name: str
+    host: str
+    port: int
+    weight: float = 1.0
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """Of another node, as this worker sees it. `down` are its workers that don't answer."""
+
+    name: str
+    address: str
+    region: str
+    workers: int
+    down: tuple[int, ...]
+    ring: str  # "" before it has told
+    version: str
+
+
+class NodeWorker:
+    """A worker of another node."""
+
+    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at")
+
+    def __init__(self, number: int, pool_number: int, pool: Pool, now: float) -> None:
+        self.number = number  # among all asked
+        self.pool_number = pool_number  # the worker's
+        self.pool = pool
+        self.heard = now
+        self.down_since: float | None = None
+        self.retry_at = 0.0
+        self.greeting: asyncio.Task[None] | None = None
+
+
+class OtherNode:
+    """Another node: what it has told of itself, and its workers as far as they were asked."""
+
+    __slots__ = ("asked", "member", "ring", "version", "workers")
+
+    def __init__(self, member: NodeMember, workers: int) -> None:
+        self.member = member
+        self.workers = workers  # assumed to be as many as here, until it tells
+        self.ring = ""
+        self.version = ""
+        self.asked: dict[int, NodeWorker] = {}
+
+
+class Nodes:
+    """Made and used within one event loop; `close` it. Raises ValueError unless `own` is among the members.
+
+    `secret` signs requests; `tls` is the context of connections, None: they are plain.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        members: Mapping[str, NodeMember],
+        *,
+        workers: int,
+        timeouts: Timeouts,
+        secret: bytes | None,
+        tls: ssl.SSLContext | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.own = own
+        self.clock = clock
+        self.secret = secret
+        self.loop = asyncio.get_running_loop()
+        self._workers = workers
+        self._timeouts = timeouts
+        self._tls = tls
+        self._watch = Watch(self._is_silent)
+        self._all: dict[int, NodeWorker] = {}
+        self._made = 0
+        self._others: dict[str, OtherNode] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._complaints = Complaints(log)
+        self.orders: dict[bytes, OrderHandler] = {}
+        """What this node does for others, by target: all begin with a star."""
+        self.ring = NodeRing({own: 1.0})
+        self.use(members)
+
+    # membership
+
+    def use(self, members: Mapping[str, NodeMember]) -> None:
+        """These are the members from now on; those that stay keep their connections. Raises as the class does."""
+        if self.own not in members:
+            raise ValueError(f"{self.own} is no member")
+        ring = NodeRing({name: member.weight for name, member in members.items()})
+        if ring.id != self.ring.id:
+            log.info("the cluster has %d nodes: %s (ring %s)", len(members), ", ".join(ring.names), ring.id.decode())
+        self.ring = ring
+        for name, member in members.items():
+            before = self._others.get(name)
+            if name == self.own or (before is not None and before.member == member):
+                continue
+            if before is not None:
+                self._leave(before)
+            self._others[name] = OtherNode(member, self._workers)
+        for name in [name for name in self._others if name not in members]:
+            self._leave(self._others.pop(name))
+
+    def others(self) -> tuple[str, ...]:
+        """The names of the other members, sorted."""
+        return tuple(sorted(self._others))
+
+    def member(self, name: str) -> NodeMember:
+        return self._others[name].member
+
+    def _leave(self, other: OtherNode) -> None:
+        for worker in other.asked.values():
+            self._all.pop(worker.number, None)
+            if worker.greeting is not None:
+                worker.greeting.cancel()
+            self._later(worker.pool.close())
+
+    def _later(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    # their workers
+
+    def worker(self, name: str, digest: bytes | None = None) -> NodeWorker | None:
+        """The worker of a node that owns the key with this digest there; without one, the first that isn't down.
+
+        None if it is down, or the node has left.
+        """
+        other = self._others.get(name)
+        if other is None:
+            return None
+        if digest is not None:
+            worker = self._worker(other, _worker_of(other.workers, digest))
+            return worker if worker.down_since is None else None
+        for number in range(other.workers):
+            worker = self._worker(other, number)
+            if worker.down_since is None:
+                return worker
+        return None
+
+    def is_up(self, name: str) -> bool:
+        """Whether a worker of the node may answer."""
+        return self.worker(name) is not None
+
+    def _worker(self, other: OtherNode, number: int) -> NodeWorker:
+        worker = other.asked.get(number)
+        if worker is None:
+            member, self._made = other.member, self._made + 1
+            endpoint = Endpoint(member.name, member.host, member.port + number, self._tls)
+            resolver = Resolver(member.host, member.port + number)
+            pool = Pool(endpoint, timeouts=self._timeouts, limits=_LIMITS, resolver=resolver)
+            worker = other.asked[number] = NodeWorker(self._made, number, pool, self.loop.time())
+            self._all[worker.number] = worker
+        return worker
+
+    async def waiting(self, name: str, worker: NodeWorker, work: Awaitable[T]) -> T:
+        """The result of a request to a worker. Raises OriginError, also when the worker turns out to be down."""
+        worker.heard = max(worker.heard, self.loop.time() - _QUIET_SECONDS / 2)
+        try:
+            result = await self._watch.wait(worker.number, work)
+        except TimeoutError:
+            raise OriginError(name, Fault.FIRST_BYTE_TIMEOUT, "it hangs, or is cut off") from None
+        except OriginError as error:
+            if error.fault in _DOWN:
+                self._note_down(name, worker, error)
+            raise
+        worker.heard = self.loop.time()
+        return result
+
+    def _is_silent(self, number: int) -> bool:
+        """Whether a worker that something waits for is down; greets it if it has been quiet."""
+        worker = self._all.get(number)
+        if worker is None or worker.down_since is not None:
+            return True
+        if self.loop.time() - worker.heard > _QUIET_SECONDS:
+            self._greet(worker)
+        return False
+
+    def _greet(self, worker: NodeWorker) -> None:
+        if worker.greeting is None:
+            other = next((each for each in self._others.values() if worker in each.asked.values()), None)
+            if other is not None:
+                worker.greeting = self.loop.create_task(self._greeted(other, worker))
+
+    async def _greeted(self, other: OtherNode, worker: NodeWorker) -> None:
+        name = other.member.name
+        try:
+            said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
+        except OriginError as error:
+            self._note_down(name, worker, error)
+        else:
+            self._note_up(name, worker)
+            self._learn(other, said)
+        finally:
+            worker.greeting = None
+
+    def _note_down(self, name: str, worker: NodeWorker, error: OriginError) -> None:
+        now = self.loop.time()
+        worker.retry_at = now + _RETRY_SECONDS
+        if worker.down_since is None:
+            worker.down_since = now
+            said = (name, worker.pool_number, error.fault.value, error.detail)
+            self._complaints.say(name, now, "node %s, worker %d: down: %s: %s; its keys are asked of the next", *said)
+
+    def _note_up(self, name: str, worker: NodeWorker) -> None:
+        worker.heard = self.loop.time()
+        if worker.down_since is not None:
+            log.info("node %s, worker %d: answers again", name, worker.pool_number)
+            worker.down_since = None
+
+    def _learn(self, other: OtherNode, said: bytes) -> None:
+        """Take over what a node has told of itself."""
+        try:
+            told = json.loads(said)
+            workers, other.ring, other.version = int(told["workers"]), str(told["ring"]), str(told["version"])
+        except (ValueError, TypeError, KeyError):
+            return
+        if not 1 <= workers <= 256:
+            return
+        other.workers = workers
+        for number in [number for number in other.asked if number >= workers]:
+            worker = other.asked.pop(number)
+            self._all.pop(worker.number, None)
+            self._later(worker.pool.close())
+        own = self.ring.id.decode()
+        if other.ring != own:
+            said_of = (other.member.name, other.ring, own)
+            self._complaints.say(
+                ("ring", other.member.name),
+                self.loop.time(),
+                "node %s has ring %s, and this one %s: compare cluster.nodes",
+                *said_of,
+            )
+
+    async def greet(self, name: str) -> bool:
+        """Have a node tell of itself again; whether it has."""
+        other = self._others.get(name)
+        worker = self.worker(name)
+        if other is None or worker is None:
+            return False
+        self._greet(worker)
+        greeting = worker.greeting
+        if greeting is not None:
+            await asyncio.wait((greeting,))
+        return worker.down_since is None
+
+    def tick(self) -> None:
+        """Call once a second: greets those that are down, and those that were never asked."""
+        now = self.loop.time()
+        for other in self._others.values():
+            if not other.ring and not other.asked:
+                self._greet(self._worker(other, 0))
+            for worker in list(other.asked.values()):
+                if worker.down_since is not None and now >= worker.retry_at:
+                    self._greet(worker)
+
+    # orders
+
+    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes:
+        """The answer of a node to an order, which begins with a star. Raises OriginError if it gives none within
+        `seconds`, and ValueError for a body that is too large.
+
+        Whoever listens can repeat it for half a minute, so that orders must bear that.
+        """
+        if len(body) > LARGEST:
+            raise ValueError(f"{len(body)} bytes are too many for an order: {LARGEST} at most")
+        worker = self.worker(name)
+        if worker is None:
+            raise OriginError(name, Fault.CONNECT, "it is down")
+        return await self._asked(worker, target, body, seconds, name=name)
+
+    async def _asked(
+        self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""
+    ) -> bytes:
+        deadline = self.loop.time() + seconds
+        coded = b64encode(body)
+        pieces = [(BODY, coded[at : at + _PIECE]) for at in range(0, len(coded), _PIECE)]
+        fields = (self.proof(b"GET", target, body), *pieces)
+        try:
+            async with asyncio.timeout(seconds):
+                head = words.request_head(b"GET", target, fields)
+                response = await worker.pool.fetch(Asked(head, b"GET", deadline))
+                if response.head.status != 200:
+                    response.close()
+                    raise OriginError(name, Fault.REFUSED, f"it answers {response.head.status}")
+                answer = await response.read(LARGEST)
+        except TimeoutError:
+            raise OriginError(name, Fault.FIRST_BYTE_TIMEOUT, f"no answer within {seconds:g} s") from None
+        worker.heard = self.loop.time()
+        return answer
+
+    def proof(self, method: bytes, target: bytes, body: bytes = b"") -> Field:
+        """The field line that proves where a request comes from."""
+        sender, ring = self.own.encode(), self.ring.id
+        said = peer_auth.proof(
+            self.secret or b"", sender=sender, ring=ring, method=method, target=target, body=body, now=self.clock()
+        )
+        return peer_auth.FIELD, said
+
+    def statistics(self) -> list[NodeStatistics]:
+        return [
+            NodeStatistics(
+                name,
+                f"{other.member.host}:{other.member.port}",
+                other.member.region,
+                other.workers,
+                tuple(sorted(number for number, worker in other.asked.items() if worker.down_since is not None)),
+                other.ring,
+                other.version,
+            )
+            for name, other in sorted(self._others.items())
+        ]
+
+    async def close(self) -> None:
+        self._watch.close()
+        for name in list(self._others):
+            self._leave(self._others.pop(name))
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+
+_DOWN = frozenset(
+    {Fault.CONNECT, Fault.CONNECT_TIMEOUT, Fault.TLS, Fault.RESOLVE, Fault.FIRST_BYTE_TIMEOUT, Fault.RESET}
+)
+
+
+@lru_cache(maxsize=64)
+def _among(workers: int) -> Rendezvous:
+    return Rendezvous([b"worker-%d" % number for number in range(workers)])
+
+
+def _worker_of(workers: int, digest: bytes) -> int:
+    """The worker that owns a key in a node with so many, as `Owners` computes it there."""
+    return 0 if workers == 1 else _among(workers).owner(digest)

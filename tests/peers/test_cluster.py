@@ -1,0 +1,312 @@
+"""Fetching through the node that owns a key: three nodes in one process, over real TCP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shield.errors import OriginError
+from shield.rules import peer_auth
+from shield.rules.heritage import TRIED
+from shield.store.entry import OVERHEAD
+from tests.client import Answer, Client, request
+from tests.doubles.faults import preceded_by
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
+from tests.doubles.steps import Bytes, Wait
+from tests.node import FakeClock
+from tests.peers.cluster import SECRET, ClusterNode, Three, three
+
+BODY = Pattern(200_000)
+
+
+@pytest.fixture
+def cluster(origin: FaultyOrigin, clock: FakeClock) -> Iterator[Three]:
+    with three(origin, clock) as made:
+        yield made
+
+
+def test_clients_of_all_nodes_share_one_fill(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate = cluster.path(owner=0), origin.gate()
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, preceded_by(Wait(gate)))
+    clients = [node.client() for node in cluster.nodes for _ in range(4)]
+
+    for client in clients:
+        client.send(request(path))
+    cluster.nodes[0].wait_for(lambda: cluster.nodes[0].node.state()["fills"]["collapsed"] >= 5)  # type: ignore[index]
+    gate.open()
+    answers = [client.read() for client in clients]
+    for client in clients:
+        client.close()
+
+    assert all(answer.clean and BODY.check(answer.body) for answer in answers)
+    assert origin.fetches(path) == 1
+    assert [node.asked["owner"] for node in cluster.nodes] == [0, 1, 1]
+
+
+def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0)
+    origin.serves(path, BODY, lifetime=60)
+
+    first, again = cluster.nodes[1].get(path), cluster.nodes[1].get(path)
+
+    assert [answer.body == BODY[:] for answer in (first, again)] == [True] * 2
+    assert origin.fetches(path) == 1
+    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0, "inherited": 0}
+    assert cluster.nodes[0].get(path).hit
+    assert "stored" not in _said(first)[1]
+
+
+def test_the_hops_are_named(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0)
+    origin.serves(path, b"x", lifetime=60)
+
+    cluster.nodes[1].get(path)
+    cluster.clock.advance(20)
+    answer = cluster.nodes[1].get(path)
+
+    assert _said(answer) == ["fra-0; hit; ttl=40", "fra-1; fwd=uri-miss; fwd-status=200; detail=peer-hit"]
+    assert (answer.get("age"), [value for name, value in answer.fields if name == "via"]) == (
+        "20",
+        ["1.1 fra-0", "1.1 fra-1"],
+    )
+
+
+def test_the_second_is_asked_when_the_owner_is_gone(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0, second=1)
+    origin.serves(path, BODY, lifetime=60)
+    cluster.nodes[0].vanish()
+
+    answers = [cluster.nodes[2].get(path), cluster.nodes[1].get(path), cluster.nodes[2].get(path)]
+
+    assert all(answer.body == BODY[:] for answer in answers)
+    assert origin.fetches(path) == 1
+    assert cluster.nodes[2].asked["second"] == 2
+
+
+def test_without_owner_and_second_the_node_fetches_for_itself(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0, second=1)
+    origin.serves(path, BODY, lifetime=60)
+    cluster.nodes[0].vanish()
+    cluster.nodes[1].vanish()
+
+    answers = [cluster.nodes[2].get(path), cluster.nodes[2].get(path)]
+
+    assert all(answer.body == BODY[:] for answer in answers)
+    assert [answer.hit for answer in answers] == [False, True]
+    assert cluster.nodes[2].asked["without"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "span"), [([], slice(None)), ([("Range", "bytes=70000-499999")], slice(70000, 500000))]
+)
+def test_a_large_object_passes_through_in_slices_that_only_its_owner_keeps(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, fields: list[tuple[str, str]], span: slice
+) -> None:
+    body = Pattern(700_000)
+    with three(origin, clock, disks=tmp_path, slice_bytes="64KiB") as cluster:
+        path = cluster.path(owner=0)
+        origin.serves(path, body, lifetime=60)
+
+        answers = [cluster.nodes[1].get(path, fields) for _ in range(2)] + [cluster.nodes[0].get(path, fields)]
+        assert all(answer.body == body[span] for answer in answers)
+        assert len(origin.requests) == (2 if fields else 1)  # runs of four slices, of a range
+        cluster.nodes[0].wait_for(lambda: _on_disk(cluster.nodes[0]) > 5)
+        assert [_on_disk(node) for node in cluster.nodes[1:]] == [0, 0]
+
+
+def test_an_absence_is_asked_for_once(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0)
+
+    answers = [node.get(path) for node in cluster.nodes]
+
+    assert [answer.status for answer in answers] == [404] * 3
+    assert origin.fetches(path) == 1
+
+
+def test_what_does_not_prove_that_it_is_a_node_gets_nothing(cluster: Three, origin: FaultyOrigin) -> None:
+    path = cluster.path(owner=0)
+    origin.serves(path, b"x", lifetime=60)
+    cluster.nodes[0].get(path)
+    port = cluster.nodes[0].node_port
+    now = cluster.clock.now
+
+    def asked(secret: bytes, at: float, target: str = path, *, signed: str = path) -> int:
+        said = peer_auth.proof(
+            secret, sender=b"fra-1", ring=b"r", method=b"GET", target=signed.encode(), body=b"", now=at
+        )
+        with Client(port) as client:
+            return client.ask(target, [("shield-auth", said.decode())]).status
+
+    with Client(port) as client:
+        assert client.ask(path).status == 403
+    assert asked(b"another-secret-0123456789abcdef0123", now) == 403
+    assert asked(SECRET.encode(), now - 31) == 403
+    assert asked(SECRET.encode(), now, signed="/other") == 403
+    assert asked(SECRET.encode(), now, target="*report", signed="*report") == 404
+    assert cluster.nodes[0].state()["cluster"]["denied"] == {"no proof": 1, "wrong secret": 2, "clock or replay": 1}
+
+
+def test_nodes_whose_rings_differ_never_wait_for_each_other(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate = cluster.path(owner=0, second=1), origin.gate()
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, preceded_by(Wait(gate)), preceded_by(Wait(gate)))
+    believes_second, believes_first = cluster.nodes[0], cluster.nodes[1]
+    believes_second.believe({"fra-1": 1e6, "fra-0": 1.0})  # each takes the other for the owner
+    with believes_first.client() as one, believes_second.client() as other:
+        one.send(request(path))
+        other.send(request(path))
+        origin.wait_for(lambda: origin.fetches(path))
+        gate.open()
+        answers = [one.read(), other.read()]
+
+    assert all(answer.clean and BODY.check(answer.body) for answer in answers)
+    assert 1 <= origin.fetches(path) <= 2
+
+
+def test_orders_are_carried_out_by_another_node(cluster: Three) -> None:
+    sender, receiver = (node.node.nodes for node in cluster.nodes[:2])
+    assert sender is not None and receiver is not None
+    body = bytes(range(256)) * 1000
+
+    async def carry_out(name: str, given: bytes) -> bytes:
+        if not given:
+            raise ValueError("a test's own")
+        return name.encode() + given
+
+    receiver.orders[b"*test"] = carry_out
+
+    assert cluster.nodes[0].run(sender.send("fra-1", b"*test", body)) == b"fra-0" + body
+    for target, given in ((b"*test", b""), (b"*unknown", b"x")):
+        with pytest.raises(OriginError):
+            cluster.nodes[0].run(sender.send("fra-1", target, given))
+    with pytest.raises(ValueError, match="too many"):
+        cluster.nodes[0].run(sender.send("fra-1", b"*test", bytes(300_000)))
+
+
+def test_the_third_hit_in_ten_seconds_makes_a_copy_with_its_age(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, BODY, lifetime=60)
+
+    asker.get(path)
+    for _ in range(4):
+        cluster.clock.advance(6)  # hits that are too far apart
+        asker.get(path)
+    seldom = asker.state()["cluster"]["copies"]["made"]
+    asker.get(path)
+    answer = asker.get(path)
+
+    assert seldom == 0
+    assert asker.state()["cluster"]["copies"] == {"made": 1, "entries": 1, "bytes": 200_000 + OVERHEAD, "refused": 0}
+    assert (answer.hit, answer.get("age"), answer.body == BODY[:]) == (True, "24", True)
+    assert _said(answer)[-1] == "fra-1; hit; ttl=36"
+
+
+def test_no_copy_is_made_of_what_was_purged_lately(cluster: Three, origin: FaultyOrigin) -> None:
+    path, asker = cluster.path(owner=0), cluster.nodes[1]
+    origin.serves(path, b"before", lifetime=600)
+    cluster.nodes[0].get(path)
+
+    asker.purge(path)  # the owner doesn't know yet
+    answers = [asker.get(path) for _ in range(5)]
+
+    assert {_is_own_hit(answer) for answer in answers} == {False}
+    assert asker.state()["cluster"]["copies"]["made"] == 0
+    assert asker.state()["cluster"]["copies"]["refused"] > 0
+
+
+def test_a_node_that_lacks_purges_of_this_one_is_not_copied(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.proxy_for_nodes.position = lambda: b"7"
+    asker.cluster.copies.covers = lambda told: told == b"8"
+
+    before = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+    owner.proxy_for_nodes.position = lambda: b"8"
+    after = [_is_own_hit(asker.get(path)) for _ in range(6)][-1]
+
+    assert (before, after) == (False, True)
+
+
+def test_copies_take_an_eighth_of_the_ram_and_go_to_no_disk(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path
+) -> None:
+    with three(origin, clock, disks=tmp_path) as cluster:
+        asker = cluster.nodes[1]
+        paths = [cluster.path(owner=0, number=number) for number in range(20)]
+        for path in paths:
+            origin.serves(path, BODY, lifetime=600)
+            for _ in range(5):
+                asker.get(path)
+
+        copies = asker.state()["cluster"]["copies"]
+        assert copies["made"] == 20
+        assert copies["bytes"] <= (16 << 20) / 8
+        assert [_is_own_hit(asker.get(path)) for path in (paths[0], paths[-1])] == [False, True]
+    with three(origin, clock, disks=tmp_path) as cluster:
+        assert _on_disk(cluster.nodes[1]) == 0
+
+
+def test_what_many_ask_for_is_copied_by_the_owners_word(cluster: Three, origin: FaultyOrigin) -> None:
+    path, (owner, asker, _) = cluster.path(owner=0), cluster.nodes
+    origin.serves(path, b"x", lifetime=600)
+    owner.get(path)
+    owner.call(lambda: [owner.proxy_for_nodes.is_hot(path.encode(), cluster.clock.now) for _ in range(100)])
+
+    answers = [_is_own_hit(asker.get(path)) for _ in range(2)]
+
+    assert answers == [False, True]
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000])
+def test_a_node_that_is_back_asks_the_one_that_stood_in_for_it(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, size: int
+) -> None:
+    with three(origin, clock, disks=tmp_path, slice_bytes="64KiB") as cluster:
+        path, body = cluster.path(owner=0, second=1), Pattern(size)
+        other = cluster.path(owner=0, second=1, number=1)
+        back, stood_in, asker = cluster.nodes
+        origin.serves(path, body, lifetime=600)
+        origin.serves(other, body, lifetime=600)
+        for each in (asker, stood_in):
+            each.believe({"fra-1": 1.0, "fra-2": 1.0})  # as if fra-0 weren't there
+        stood_in.get(path)
+        stood_in.wait_for(lambda: _on_disk(stood_in) >= size // 65536 + 1)
+        asker.believe({"fra-0": 1.0, "fra-1": 1.0, "fra-2": 1.0})
+
+        first = asker.get(path)
+        back.wait_for(lambda: _on_disk(back) >= size // 65536 + 1)
+        again, not_there = back.get(path), asker.get(other)
+
+        assert all(answer.body == body[:] for answer in (first, again, not_there))
+        assert (origin.fetches(path), origin.fetches(other)) == (1, 1)
+        assert _is_own_hit(again)
+        assert back.asked["inherited"] == 1
+
+
+def test_where_nothing_is_inherited_a_node_stops_asking(cluster: Three, origin: FaultyOrigin) -> None:
+    origin.default(Bytes(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+    heritage = cluster.nodes[0].cluster.heritage
+
+    for number in range(TRIED):
+        cluster.nodes[0].get(cluster.path(owner=0, number=number))
+
+    assert not heritage.is_open
+
+
+def _on_disk(node: ClusterNode) -> int:
+    """Records."""
+    return sum(directory.statistics().entries for directory in node.node.store.directories())
+
+
+def _is_own_hit(answer: Answer) -> bool:
+    """Whether the node that was asked had it."""
+    return "; hit" in _said(answer)[-1]
+
+
+def _said(answer: Answer) -> list[str]:
+    """The members of Cache-Status, that of the first hop last."""
+    return [value for name, value in answer.fields if name.lower() == "cache-status"]

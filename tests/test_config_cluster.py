@@ -1,0 +1,79 @@
+"""Settings of a cluster: what is said of what can't be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ground import PLAIN, Ground
+
+SECRET = "0123456789abcdef0123456789abcdef"
+NODES = "nodes: {fra-1: 127.0.0.1:7071, fra-2: {address: '127.0.0.2:7071', weight: 2, region: fra}}"
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+def test_nodes_with_their_addresses_weights_and_regions(ground: Ground) -> None:
+    ground.secret("cluster.secret", SECRET)
+
+    settings = ground.settings(PLAIN + f"node: fra-1\ncluster: {{{NODES}, secret_file: secrets/cluster.secret}}\n")
+
+    cluster = settings.cluster
+    assert cluster is not None and cluster.secret is not None
+    assert cluster.secret.get_secret_value() == SECRET
+    assert [(str(node.address), node.weight, node.region) for node in cluster.nodes.values()] == [
+        ("127.0.0.1:7071", 1.0, None),
+        ("127.0.0.2:7071", 2.0, "fra"),
+    ]
+    assert str(cluster.listens_on("fra-1", 3)) == "127.0.0.1:7074"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (
+            f"node: fra-3\ncluster: {{{NODES}, secret: {SECRET}}}",
+            ['5: node: got "fra-3"; expected one of cluster.nodes: fra-1 fra-2; did you mean "fra-2"?'],
+        ),
+        (
+            f"node: fra-1\ncluster: {{{NODES}}}",
+            [
+                "6: cluster.secret: there is none; expected secret or secret_file, or tls, so that nobody else can "
+                "ask as a node"
+            ],
+        ),
+        (
+            f"node: fra-1\ncluster: {{secret: {SECRET}}}",
+            ["6: cluster.nodes: there are none; expected all nodes of the cluster with their addresses"],
+        ),
+        (
+            f"node: a\ncluster: {{nodes: {{a: '127.0.0.1:70', b: '127.0.0.1:70', c: ':0'}}, secret: {SECRET}}}",
+            [
+                '6: cluster.nodes.b: got "127.0.0.1:70", which a has; expected another',
+                '6: cluster.nodes.c: got "0.0.0.0:0"; expected a port from 1 to 65535: each worker has its own, from '
+                "there on",
+            ],
+        ),
+        (
+            f"node: fra-1\nlisten: 127.0.0.1:7072\nworkers: 2\ncluster: {{{NODES}, secret: {SECRET}}}",
+            [
+                "8: cluster.nodes.fra-1: listen has 127.0.0.1:7072, which is for other nodes: each worker has a "
+                "port; expected another"
+            ],
+        ),
+    ],
+)
+def test_problems(ground: Ground, text: str, problems: list[str]) -> None:
+    assert ground.problems(PLAIN + text + "\n") == [f"shield.yaml:{problem}" for problem in problems]
+
+
+def test_a_short_secret_is_a_problem_that_does_not_show_it(ground: Ground) -> None:
+    (problem,) = ground.problems(PLAIN + f"node: fra-1\ncluster: {{{NODES}, secret: hunter2}}\n")
+
+    assert "cluster.secret: " in problem
+    assert "32 characters at least" in problem
+    assert "hunter2" not in problem
