@@ -1,10 +1,10 @@
 """A day of a platform's traffic, compressed into minutes, through a real node: does the money add up?
 
-    python -m loadtest.day [--requests 120000] [--images 20000] [--seed 1] [--keep DIRECTORY] [--short]
+    python -m loadtest.day [--requests 120000] [--images 20000] [--seed 1] [--short]
 
 Two origins, a node of two workers with RAM and a disk, and a client, all real processes; but the clock is the
 traffic's: each minute's requests are sent as fast as the node can answer, then the clock moves on by a minute.
-Zipf, drift, crawlers from two to five; at ten a tenth of the images is purged; at eleven the near origin is out for
+Zipf, drift, crawlers from two to five; at ten a fiftieth of the images is purged; at eleven the near origin is out for
 twenty minutes. On the next day somebody floods an object with queries that never come again. It ends with 1 unless
 
 - the ledger has the requests and bytes that the origins themselves counted, to a thousandth
@@ -47,7 +47,6 @@ HEALED_AT = BACK_AT + 20
 FLOOD_AT, FLOOD_MINUTES, FLOOD_REQUESTS = 30, 6, 300
 BUDGET_BYTES = 400_000_000
 _CONNECTIONS = 24
-_SLOW_SECONDS = 1.5  # of real time for a minute in which an origin's health changes
 
 
 @dataclass
@@ -150,13 +149,13 @@ class Day:
             began = time.monotonic()
             await self.client.play(self.made.minute(minute))
             if OUT_AT <= minute < HEALED_AT:  # health is judged in real time, and so is recovery
-                await asyncio.sleep(max(0.0, began + _SLOW_SECONDS - time.monotonic()))
+                await asyncio.sleep(max(0.0, began + self.options.pace - time.monotonic()))
             self.clock.set(START + 60.0 * (minute + 1))
 
     async def first_day(self) -> None:
         async def events(minute: int) -> None:
             if minute == PURGE_AT:
-                await self.call("POST", "/purge", {"prefixes": ["/images/p/3/"]})
+                await self.call("POST", "/purge", {"prefixes": ["/images/p/33/"]})
             if minute == OUT_AT:
                 await self.tell("near", "out")
             if minute == BACK_AT:
@@ -191,8 +190,9 @@ async def compared(day: Day, verdicts: Verdicts) -> None:
         counts, (requests, received) = await day.tell(name, "counts"), ledger.get(name, (0, 0))
         off = received / max(counts["sent"], 1) - 1.0
         off_requests = requests / max(counts["requests"], 1) - 1.0
+        # A probe may be given up after it was sent, which either side may miss.
         verdicts.say(
-            abs(off) <= 0.001 and abs(off_requests) <= 0.001,
+            abs(off) <= 0.001 and abs(requests - counts["requests"]) <= max(2, 0.001 * counts["requests"]),
             f"origin {name}: it sent {counts['sent']:,} bytes, the ledger has {off:+.4%}; "
             f"{counts['requests']:,} requests, {off_requests:+.4%}",
         )
@@ -206,7 +206,7 @@ def foretold(day: Day, verdicts: Verdicts) -> None:
     told = _printed(lambda: simulate(wish, as_json=True))["nodes"][0]
     real, month = bill["forecast"]["EUR"], told["cost_30_days"]["EUR"]["value"]
     verdicts.say(
-        abs(month / real - 1.0) <= 0.05,
+        abs(month / real - 1.0) <= day.options.most_off,
         f"the month's bill by the ledger {real:.4f} EUR, foretold {month:.4f} ({month / real - 1.0:+.2%})",
     )
     hits = 1.0 - told["origin_requests"]["miss"]["value"] / told["requests"]
@@ -223,7 +223,7 @@ def _printed(run: Callable[[], int]) -> Any:
 
 
 async def flooded(day: Day, verdicts: Verdicts) -> None:
-    """The next day, with a flood from half past midnight on, each of its minutes in two seconds."""
+    """The next day, with a flood from half past midnight on, each of its minutes in six seconds."""
     await day.play(range(MINUTES, MINUTES + FLOOD_AT))
     named: float | None = None
     errors = day.client.statuses[503]
@@ -232,16 +232,16 @@ async def flooded(day: Day, verdicts: Verdicts) -> None:
     for minute in range(FLOOD_MINUTES):
         at = MINUTES + FLOOD_AT + minute
         requests = list(flood(minute, FLOOD_REQUESTS))
-        for part in range(6):  # ten seconds of traffic in a third of one
+        for part in range(6):  # ten seconds of traffic in one: as often as the node looks for spikes
             began = time.monotonic()
             await day.client.play([*requests[part::6], *(day.made.minute(at) if part == 0 else ())])
             day.clock.set(START + 60.0 * at + 10.0 * (part + 1))
             sent = (await day.tell("far", "counts"))["sent"]
             most, last = max(most, sent - last), sent
-            if named is None and (kind := _spike(await day.call("GET", "/alarms"))):
+            if named is None and (text := _spike(await day.call("GET", "/alarms"))):
                 named = day.clock() - START - 60.0 * (MINUTES + FLOOD_AT)
-                print(f"      {kind}", flush=True)
-            await asyncio.sleep(max(0.0, 1 / 3 - (time.monotonic() - began)))
+                print(f"      {text}", flush=True)
+            await asyncio.sleep(max(0.0, began + 1.0 - time.monotonic()))
             moved = sent - spent
     verdicts.say(named is not None and named <= 120.0, f"the flood was named after {named} s of traffic")
     told = _spike(await day.call("GET", "/alarms")) or ""
@@ -256,10 +256,8 @@ async def flooded(day: Day, verdicts: Verdicts) -> None:
 
 def _spike(alarms: Any) -> str | None:
     """What the alarm of a spike says; None: there is none."""
-    for each in alarms.get("alarms", ()):
-        if "spike" in each.get("kind", ""):
-            return json.dumps(each)
-    return None
+    told = [str(each["text"]) for each in (*alarms["active"], *alarms["recent"]) if each["kind"] == "egress-spike"]
+    return told[0] if told else None
 
 
 async def run(day: Day, verdicts: Verdicts) -> None:
@@ -288,6 +286,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="work here, and leave it as it is")
+    pace = "seconds of real time for a minute in which an origin's health changes"
+    parser.add_argument("--pace", type=float, default=1.5, help=pace)
+    parser.add_argument("--most-off", type=float, default=0.05, help="of the month's bill, as a share")
     parser.add_argument("--short", action="store_true", help="the first day only")
     options = parser.parse_args()
     verdicts = Verdicts()

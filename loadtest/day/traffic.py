@@ -70,7 +70,7 @@ class MadeDay:
             name, number = "p/", dice.choices(self._ranked, cum_weights=self._weights)[0]
         size = self._size(number)
         method = "HEAD" if kind < _ABSENT + _HEADS else "GET"
-        return MadeRequest(method, f"/images/{name}{number % 10}/{number}-{size}.webp", size)
+        return MadeRequest(method, f"/images/{name}{number % 50}/{number}-{size}.webp", size)
 
     def _size(self, number: int) -> int:
         found = self._sizes.get(number)

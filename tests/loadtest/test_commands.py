@@ -25,6 +25,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
 TINY = {
     "loadtest.amplification": "--megabytes 24 --times 1",
     "loadtest.chaos": "--seconds 1 --clients 8",
+    "loadtest.day": "--requests 400 --images 60 --short --pace 0 --most-off 9",
     "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
@@ -54,7 +55,14 @@ LONG = {
 UNTRIED = {"loadtest.recordings"}
 """Takes minutes for each fault, as alerts do."""
 PATIENCE = 300.0
-WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
+WAITING = {
+    "loadtest.amplification",
+    "loadtest.chaos",
+    "loadtest.day",
+    "loadtest.locust",
+    "loadtest.midbody",
+    "loadtest.outage",
+}
 TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
 
 
