@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "fast"]
 
 PYTHON = (sys.executable, "-m")
 LOCKS = {
-    "node": ("--extra", "h2"),
+    "node": ("--extra", "h2", "--extra", "cluster"),
     "test": ("--extra", "test"),
 }  # deploy/lock/*.txt, build.txt aside, and their extras
 

@@ -28,18 +28,20 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     worker      one worker process: sockets, signals, readiness, drain
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
-    build       parts made of settings: regime, origins, cluster, storage, listeners, replies, fills, drills, probes,
-                alarms, tracing, buckets to audit; edition: the settings at one time; tokens: of the admin API;
-                inspection: settings as they are shown; renewal: other settings while the node serves; secrets: files
-                with secrets and certificates, followed; keys: credentials from commands and clouds' chains; usage:
-                the ledger of egress; sights: what workers have seen of misses; simulation: terms of simulated nodes
+    build       parts made of settings: regime, origins, cluster, spreading, storage, listeners, replies, fills,
+                drills, probes, alarms, tracing, buckets to audit; edition: the settings at one time; tokens: of the
+                admin API; inspection: settings as they are shown; renewal: other settings while the node serves;
+                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
+                chains; usage: the ledger of egress; sights: what workers have seen of misses; simulation: terms of
+                simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
     checkup     whether the node can serve, for those who choose among nodes
-    figures     statistics as state and metrics; cluster_figures: those of the cluster; families: metrics of origins;
-                gate_figures: those of origins' limits; client_figures: of clients; store_figures: of tiers;
-                process_figures: of the process; purge_figures: of purges; budget_figures: of budgets of egress
+    figures     statistics as state and metrics; cluster_figures: those of the cluster; spread_figures: of orders
+                between its nodes; families: metrics of origins; gate_figures: those of origins' limits;
+                client_figures: of clients; store_figures: of tiers; process_figures: of the process; purge_figures:
+                of purges; budget_figures: of budgets of egress
     audit       comparison of the objects of origins: listing: a page; merge: rows of several; judgement: differences;
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
@@ -49,7 +51,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
-                ones, of what others own; nodes: connections to them, and which are down
+                ones, of what others own; nodes: connections to them, and which are down; members: of the cluster, by
+                DNS
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -75,6 +78,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     announce    announcements of new, changed and deleted objects, carried out
     purge_request  PURGE on the listeners for clients
     distrust    removes the entries from an origin that turns out to be corrupt
+    spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
+                knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
+                hands: those of others, carried out; limits: rate limits of all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
@@ -130,15 +136,18 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     rankings    the order of origins by cost, shared by all workers
     egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; tags: by
                 tags of responses; ledger: on disk; keeper: all workers' counts on their way there; budgets: of a day
-                or a month, held to; spikes: far more than usual at this hour
+                or a month, held to; spikes: far more than usual at this hour; foretelling: what failovers and
+                lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
+    bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
+                of one
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
     ramp_table  the ramps of new origins, likewise
     budget_cells  the egress of origins in this hour, day and month, and what budgets do to it, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
-    heap        returns freed memory to the system
+    heap        returns freed memory to the system, and lets the garbage collector make no pauses
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     complaints  warnings about a lasting problem, at most one in ten seconds
@@ -156,19 +165,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 log_lines (of the access log), log_query, logged (lines of access logs), listed (sizes in listings),
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
-                latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects (of
-                it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile (with the
-                ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as people
-                write them), absence, changes, announcements, lag, throttling, budget, hedge, denials, rate_limit,
-                warming, persistence, exact, amplification, locations, policy, reach, certificates, rendezvous, ring
-                (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that one is a node),
-                sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions,
-                summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin API); written:
-                URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are written;
-                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
-                PURGE; purging: marks of purges, under which entries fall; purge_lines: those of the log of purges;
-                alarms (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures
-                and attempts), traceparent (Trace Context)
+                latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects,
+                foretold (of it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile
+                (with the ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as
+                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
+                rate_limit, warming, persistence, exact, amplification, locations, policy, reach, certificates,
+                rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that
+                one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
+                drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin
+                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
+                written; spreading: orders on their way to all nodes; purge_scope: what an order covers, and what it
+                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
+                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
+                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from shield.errors import RequestError
@@ -32,6 +32,15 @@ class Announced:
     unknown: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Announcing:
+    """What an announcement is about: objects by their change, and events as in `Announced`."""
+
+    wanted: Mapping[ChangeKind, Sequence[bytes]]
+    ignored: int
+    unknown: tuple[str, ...]
+
+
 class Announcer:
     """Carries out announcements for the whole node."""
 
@@ -45,6 +54,13 @@ class Announcer:
         """When this returns, no worker serves a deleted object, or says that a new one is absent. Raises RequestError
         for a name that no client could request.
         """
+        meant = self.meaning(announcement)
+        keys, removed = await self.carry_out(meant.wanted)
+        fetched = self.prefetch(meant.wanted) if announcement.prefetch else 0
+        return Announced(keys, removed, fetched, meant.ignored, meant.unknown)
+
+    def meaning(self, announcement: Announcement) -> Announcing:
+        """What an announcement is about."""
         wanted: dict[ChangeKind, list[bytes]] = {}
         for kind, name in announcement.names:
             wanted.setdefault(kind, []).append(name)
@@ -55,6 +71,10 @@ class Announcer:
                 unknown[event.bucket] = None
             ignored += not targets
             wanted.setdefault(event.kind, []).extend(targets or ())
+        return Announcing(wanted, ignored, tuple(unknown))
+
+    async def carry_out(self, wanted: Mapping[ChangeKind, Sequence[bytes]]) -> tuple[int, int]:
+        """Have objects count as changed; returns the number of keys, and of entries removed. Raises as `announce`."""
         keys = removed = 0
         for kind, names in wanted.items():
             if kind is ChangeKind.DELETED:
@@ -62,11 +82,12 @@ class Announcer:
                 keys += len(names)
             else:
                 keys += await self._purge.outdate(kind, names)
-        fetched = 0
-        if announcement.prefetch:
-            there = [name for kind, names in wanted.items() if kind is not ChangeKind.DELETED for name in names]
-            fetched = sum([self._prefetch(name) for name in there[:MOST_PREFETCHED]])
-        return Announced(keys, removed, fetched, ignored, tuple(unknown))
+        return keys, removed
+
+    def prefetch(self, wanted: Mapping[ChangeKind, Sequence[bytes]]) -> int:
+        """Fetch the first of them; returns how many."""
+        there = [name for kind, names in wanted.items() if kind is not ChangeKind.DELETED for name in names]
+        return sum([self._prefetch(name) for name in there[:MOST_PREFETCHED]])
 
     def _targets(self, event: BucketEvent) -> list[bytes] | None:
         """The paths of the object that an event names; none if it isn't the primary's. None for an unknown bucket."""

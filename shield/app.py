@@ -53,6 +53,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.sights import sights_of, spike_terms
+from shield.build.spreading import spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
@@ -70,6 +71,7 @@ from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
 from shield.egress.budgets import BudgetWatch
+from shield.egress.foretelling import EgressForecaster
 from shield.egress.spikes import SpikeSources, SpikeWatch
 from shield.figures import Figures, Vitals
 from shield.fill.buffer import FillMemory
@@ -90,7 +92,7 @@ from shield.observe.suspects import SuspectLists
 from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
-from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -100,6 +102,8 @@ from shield.purge_request import PurgeRequests
 from shield.regime import InForce
 from shield.rules.headers import via
 from shield.shared import Seat
+from shield.spread.everywhere import Everywhere
+from shield.spread_figures import SpreadFigures
 from shield.store.contents import Contents
 from shield.store.directory.files import Files
 from shield.tracing.service import Tracing
@@ -169,7 +173,7 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
-    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates, place.shared.rates_part))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     contents = Contents(store, place.worker, clock=clock)
@@ -195,6 +199,7 @@ def build(
             ENTRIES: contents.answer,
             SUSPECTS: suspects.answer,
             USAGE: lambda query: usage().encoded(),
+            SPREAD: lambda query: b"{}" if spreader is None else spreader.ring(),
         },
         clock=clock,
     )
@@ -224,7 +229,21 @@ def build(
     purge.carry_out = purge_orders.carry_out_again
     distrust = Distrust(purge_orders, clock=clock)
     origins.conductor.doubted = distrust.doubt
-    purge_requests = proxy.purges = PurgeRequests(purge_orders, clock=clock)
+    announcer = Announcer(in_force, purge, store, fills)
+    spreader = spreader_of(
+        settings,
+        place,
+        cluster,
+        owners,
+        conducts=lambda: origins.conducts,
+        in_force=in_force,
+        orders=purge_orders,
+        purge=purge,
+        announcer=announcer,
+        clock=clock,
+    )
+    everywhere = Everywhere(purge_orders, purge, announcer, spreader)
+    purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
         tracing_terms(settings, place.workers),
@@ -240,6 +259,8 @@ def build(
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
+        if spreader is not None:
+            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -265,13 +286,21 @@ def build(
         purge=purge,
         place=place,
         cluster=None if of_cluster is None else of_cluster.figures(),
+        spread=None if spreader is None else SpreadFigures(spreader, lambda: origins.conducts),
         tracing=tracing.statistics,
         budgets=budgets,
         spikes=spikes,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
-        figures=figures, limits=terms.limits, troubles=(secrets.troubles, keys.troubles, storage.log.troubles)
+        figures=figures,
+        limits=terms.limits,
+        troubles=(
+            secrets.troubles,
+            keys.troubles,
+            storage.log.troubles,
+            *(() if spreader is None else (spreader.troubles,)),
+        ),
     )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
@@ -312,6 +341,7 @@ def build(
             origins=origins,
             drills=drills,
             owners=owners,
+            nodes=None if cluster is None else cluster.nodes,
             secrets=secrets,
             keys=keys,
             store=store,
@@ -335,7 +365,10 @@ def build(
         renewal = WorkerRenewal(parts, edition, blueprints(settings, place.workers))
     keys.follow(settings)
     reload, upgrade = Reload(), Upgrade()
-    inspection = None if renewal is None else Inspection(renewal, clock=clock)
+    forecasts = EgressForecaster(
+        keeper.ledger, routes=lambda: in_force.regime.routes, prices=budgets.prices, clock=clock
+    )
+    inspection = None if renewal is None else Inspection(renewal, forecasts, clock=clock)
     if inspection is not None:
         reload.compare = inspection.compare
     audit = AuditLog(
@@ -345,7 +378,11 @@ def build(
     proxy.health = checkup.answer
     drains = Drains(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     orders = OriginOrders(
-        figures.standing, drains.drain, drains.restore, lambda name: origins.prober.examine(origins.get(name))
+        figures.standing,
+        drains.drain,
+        drains.restore,
+        lambda name: origins.prober.examine(origins.get(name)),
+        lambda name: forecasts.takeovers(name, drains.able()),
     )
 
     feed = LiveFeed(figures.report_of_all, histograms=frozenset({"request_first_byte_seconds"}), clock=clock)
@@ -372,6 +409,7 @@ def build(
         ),
         CallbackService("the pools of workers", closing=owners.close),
         *([] if of_cluster is None else [of_cluster]),
+        *([] if spreader is None else [spreader]),
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
@@ -405,9 +443,9 @@ def build(
             [
                 *health_routes(figures.readiness, checkup.fresh),
                 *figure_routes(figures.report_of_all),
-                removal(purge.targets, purge.prefix),
-                takedown(purge.take_down, purge.lift),
-                announcing(Announcer(in_force, purge, store, fills).announce),
+                removal(everywhere.remove, everywhere.remove_prefix),
+                takedown(everywhere.take_down, everywhere.lift),
+                announcing(everywhere.announce),
                 reloading(reload),
                 upgrading(upgrade.ask),
                 *drilling(drills),
@@ -418,7 +456,7 @@ def build(
                 warming(warmer.warm),
                 alarming(alarms.shown),
                 *origin_routes(orders),
-                *purge_routes(purge_orders, forecaster.forecast),
+                *purge_routes(everywhere, forecaster.forecast),
                 auditing(audit),
                 *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
@@ -441,6 +479,7 @@ def build(
         guard=guard,
         purge=purge,
         purge_orders=purge_orders,
+        spreader=spreader,
         store=store,
         fills=fills,
         owners=owners,

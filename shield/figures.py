@@ -49,6 +49,7 @@ from shield.purge import Purge
 from shield.purge_figures import purge_families
 from shield.purge_orders import PurgeOrders, PurgeOrderStatistics
 from shield.shared import Seat, Standing
+from shield.spread_figures import SpreadFigures
 from shield.store.tiers import Store
 from shield.store_figures import disk_families, memory_families
 from shield.tracing.tracer import TracingStatistics
@@ -108,6 +109,7 @@ class Figures:
     purge: Purge
     place: Seat
     cluster: ClusterFigures | None = None  # None: the node is alone
+    spread: SpreadFigures | None = None  # likewise
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
     spikes: SpikeWatch
@@ -118,6 +120,8 @@ class Figures:
         A worker that hangs doesn't make the node unready: others do its work until it is replaced.
         """
         troubles, hanging = [] if self.vitals.ready else ["it is about to stop"], []
+        if self.spread is not None and (why := self.spread.unready):
+            troubles.append(why)
         shared, now = self.place.shared, asyncio.get_running_loop().time()
         for worker in range(self.place.workers) if self.place.workers > 1 else ():
             standing = Standing(shared.standing[worker])
@@ -172,6 +176,7 @@ class Figures:
             "audit": _spot_state(self.spot_checks.statistics()),
             "peers": {**asdict(self.owners.statistics()), "requests": words(self.peer_counters)},
             **({} if self.cluster is None else {"cluster": self.cluster.state()}),
+            **({} if self.spread is None else {"orders": self.spread.state()}),
             "drill": self.drills.statistics().running,
             "origins": {origin.name: asdict(origin.statistics()) for origin in self.origins.all()},
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
@@ -229,6 +234,7 @@ class Figures:
             *_spot_families(self.spot_checks.statistics()),
             *_peer_families(self.owners.statistics(), words(self.peer_counters)),
             *([] if self.cluster is None else self.cluster.families()),
+            *([] if self.spread is None else self.spread.families()),
             *drill_families(self.drills.statistics()),
             tracing_family(self.tracing()),
             *alarm_families(self.place.shared.alarms.read()),

@@ -35,6 +35,7 @@ from shield.proxy import Proxy
 from shield.purge import Purge
 from shield.purge_orders import PurgeOrders
 from shield.regime import InForce
+from shield.spread.spreader import Spreader
 from shield.store.tiers import Store
 from shield.tracing.service import Tracing
 
@@ -182,6 +183,7 @@ class Node:
     guard: Guard
     purge: Purge
     purge_orders: PurgeOrders
+    spreader: Spreader | None  # None: the node is alone
     store: Store
     fills: FillTable
     owners: Owners

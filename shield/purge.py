@@ -100,7 +100,7 @@ class Purge:
         When this returns, no worker serves any of them; a fill that was under way isn't stored. Raises
         RequestError for a target that names nothing.
         """
-        await self._check(targets)
+        await self.check(targets)
         if len(targets) > _MOST_NOTED:
             now = self._clock()
             self._changes.add_all(now, now + self.lag)
@@ -114,7 +114,7 @@ class Purge:
 
         Raises RequestError as `targets`, and StoreError if it can't be kept: then it holds until a restart.
         """
-        await self._check(targets)
+        await self.check(targets)
         keys = self._keys(targets)
         self._changes.take_down(keys)
         removed = await self._remove_targets(targets, None)
@@ -129,7 +129,7 @@ class Purge:
 
     async def lift(self, targets: Sequence[bytes]) -> int:
         """End the takedown of these targets; returns how many keys were taken down. Raises as `take_down`."""
-        await self._check(targets)
+        await self.check(targets)
         keys = [key for key in self._keys(targets) if self._changes.is_taken_down(key)]
         if keys:
             await self._record(keys, lifted=True)
@@ -141,7 +141,7 @@ class Purge:
         """Make the entries of these targets stale, with their grace (soft purge), and forget absences; returns the
         number of keys. Raises RequestError as `targets`.
         """
-        await self._check(targets)
+        await self.check(targets)
         count, loop = 0, asyncio.get_running_loop()
         for at in range(0, len(targets), _BATCH):
             keys, now = self._keys(targets[at : at + _BATCH]), self._clock()
@@ -171,7 +171,7 @@ class Purge:
 
     async def forget(self, targets: Sequence[bytes]) -> int:
         """Remove the entries of objects that were deleted; returns how many were stored. Raises as `targets`."""
-        await self._check(targets)
+        await self.check(targets)
         return await self._remove_targets(targets, ChangeKind.DELETED)
 
     @property
@@ -184,8 +184,8 @@ class Purge:
             work = partial(record, self._directory, keys, self._clock(), lifted=lifted)
             await asyncio.get_running_loop().run_in_executor(None, work)
 
-    async def _check(self, targets: Sequence[bytes]) -> None:
-        """Raise RequestError before any is removed; a million keys are too much to hold."""
+    async def check(self, targets: Sequence[bytes]) -> None:
+        """Raise RequestError for a target that names nothing; a million keys are too much to hold."""
         routes = self._in_force.regime.routes
         for at in range(0, len(targets), _BATCH):
             for target in targets[at : at + _BATCH]:

@@ -38,13 +38,19 @@ class OrderConflictError(ShieldError):
 @dataclass(frozen=True, slots=True)
 class PurgeReceipt:
     """An order of the log. `durable`: it holds over restarts and kills. `workers` are those of the node, in all of
-    which it holds, `applied` the nodes.
+    which it holds, `applied` the nodes; in those that are `missing` it doesn't yet.
     """
 
     logged: LoggedPurge
     durable: bool
     workers: int
     applied: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """Of the response with it: 202 as long as any node is missing."""
+        return 202 if self.missing else 200
 
     def shown(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -65,6 +71,7 @@ class PurgeReceipt:
             "durable": self.durable,
             "workers": self.workers,
             "applied": list(self.applied),
+            "missing": list(self.missing),
         }
 
 
@@ -191,6 +198,13 @@ class PurgeOrders:
         await asyncio.to_thread(self._purge.log.complete, order.id, removed)
         self._note(order, logged)
         return self._receipt(replace(logged, completed=True, removed=removed))
+
+    async def check(self, order: PurgeOrder) -> None:
+        """Raise what `carry_out` would, but StoreError, before anything is done."""
+        await self._check(order)
+        known = await asyncio.to_thread(self._purge.log.find, order.id)
+        if known is not None and known.digest != order.digest:
+            raise _conflict(order)
 
     async def _check(self, order: PurgeOrder) -> None:
         """Raise OrderError for a path that no request could have, and TooManyGlobsError, before anything is done."""

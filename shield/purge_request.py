@@ -10,11 +10,12 @@ from collections.abc import Callable
 from shield.errors import ShieldError, StoreError
 from shield.messages import Request
 from shield.outcome import PURGE, Outcome
-from shield.purge_orders import OrderConflictError, PurgeOrders
+from shield.purge_orders import OrderConflictError
 from shield.reply import Client, Replies, Reply
 from shield.rules.purge_access import PurgeAccess
 from shield.rules.purge_orders import OrderError, order_of
 from shield.rules.purging import TooManyGlobsError
+from shield.spread.everywhere import Everywhere
 
 log = logging.getLogger("shield.purge")
 
@@ -24,7 +25,7 @@ METHOD = b"PURGE"
 class PurgeRequests:
     """Begins them. One per worker; `close` ends the wait for those whose orders go on."""
 
-    def __init__(self, orders: PurgeOrders, *, clock: Callable[[], float]) -> None:
+    def __init__(self, orders: Everywhere, *, clock: Callable[[], float]) -> None:
         self._orders = orders
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +48,7 @@ class PurgeRequests:
         async def carry_out() -> None:
             try:
                 receipt = await self._orders.carry_out(order, f"PURGE from {peer or 'unknown'}")
-                status, said = 200, receipt.shown()
+                status, said = receipt.status, receipt.shown()
             except ShieldError as error:
                 status, said = _status_of(error), {"error": str(error)}
             except Exception:
@@ -66,7 +67,7 @@ class PurgeRequests:
             await asyncio.wait(self._tasks)
 
     def _answer(self, replies: Replies, status: int, said: object, request: Request) -> Reply:
-        outcome = Outcome(detail=PURGE) if status == 200 else Outcome(detail="purge-refused", refused=status < 500)
+        outcome = Outcome(detail=PURGE) if status < 300 else Outcome(detail="purge-refused", refused=status < 500)
         return replies.in_json(status, json.dumps(said).encode() + b"\n", request, self._clock(), outcome)
 
 

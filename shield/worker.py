@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 import signal
@@ -34,7 +33,7 @@ from shield.edge.http2.stream import ClientStream
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter, ServerContext
 from shield.follower import Follower
-from shield.heap import Heap
+from shield.heap import Heap, calm_collector
 from shield.lifecycle.listening import BACKLOG
 from shield.line import Kind, Line
 from shield.node import Node
@@ -196,7 +195,7 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
         loop.add_reader(self._line.fileno(), self._take_orders, self._line)
-        _calm_garbage_collector()
+        calm_collector()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
@@ -395,13 +394,6 @@ def _config(application: Any, *, http: object, timeout: float | None, date: bool
 async def _serve(server: _Server, listeners: Sequence[socket.socket], *, even_without: bool = False) -> None:
     if listeners or even_without:
         await cast(Awaitable[None], server.serve(sockets=list(listeners)))
-
-
-def _calm_garbage_collector() -> None:
-    """Full collections walk every entry in RAM. Objects made at the start stay; later collections are rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _raise_descriptor_limit() -> None:

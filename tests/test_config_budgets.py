@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from shield.build.usage import budget_terms
+from shield.cli.check import check
 from shield.config.loading import load
 from shield.errors import ConfigError
 from shield.rules.budgets import BudgetAct, Period, Spendable
@@ -69,6 +70,22 @@ def test_what_cant_be_a_budget_is_refused_with_its_place(tmp_path: Path, budget:
 
     assert said in str(error.value), error.value
     assert "shield.yaml:" in str(error.value)
+
+
+def test_a_budget_without_a_ledger_is_noted(tmp_path: Path) -> None:
+    path = write(tmp_path, per="day", amount="5GB")
+
+    assert any("begin at 0 after a restart" in note for note in load(path, environ={}).notes)
+    path.write_text(f"state_directory: {tmp_path}\n{path.read_text()}")
+    assert not any("begin at 0" in note for note in load(path, environ={}).notes)
+
+
+def test_check_says_what_a_budget_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, origins=["fra"], per="month", amount="500 EUR", then={"refuse": "100%"})
+
+    assert check(path, online=False, canary=None, as_json=False) == 0
+    said = "budget   b: 500 EUR a month from fra; dearer from 80%, pause from 90%, stale from 100%, refuse from 100%"
+    assert said in capsys.readouterr().out
 
 
 def test_off_switches_an_act_off(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.config.changes import held_over, needs_restart, waiting
 from tests.ground import PLAIN, Ground
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -48,7 +49,14 @@ def test_nodes_with_their_addresses_weights_and_regions(ground: Ground) -> None:
         ),
         (
             f"node: fra-1\ncluster: {{secret: {SECRET}}}",
-            ["6: cluster.nodes: there are none; expected all nodes of the cluster with their addresses"],
+            ["6: cluster.nodes: there are none; expected all nodes of the cluster with their addresses, or dns"],
+        ),
+        (
+            f"node: fra-1\ncluster: {{{NODES}, dns: 'shield.svc:0', secret: {SECRET}}}",
+            [
+                "6: cluster.dns: nodes are given too; expected one of the two",
+                '6: cluster.dns: got "shield.svc:0"; expected the port of the nodes\' first workers',
+            ],
         ),
         (
             f"node: a\ncluster: {{nodes: {{a: '127.0.0.1:70', b: '127.0.0.1:70', c: ':0'}}, secret: {SECRET}}}",
@@ -77,3 +85,21 @@ def test_a_short_secret_is_a_problem_that_does_not_show_it(ground: Ground) -> No
     assert "cluster.secret: " in problem
     assert "32 characters at least" in problem
     assert "hunter2" not in problem
+
+
+def test_members_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(ground: Ground) -> None:
+    one = f"node: fra-1\ncluster: {{{NODES}, secret: {SECRET}}}\n"
+    other = (
+        "node: fra-1\ncluster: {nodes: {fra-1: '127.0.0.1:7071'}, listen: ':7071', secret: " + SECRET[::-1] + "}\n"
+    )
+    running, given, alone = (ground.settings(PLAIN + text) for text in (one, other, "node: fra-1\n"))
+
+    held = held_over(running, given)
+
+    assert held.cluster is not None and running.cluster is not None
+    assert list(held.cluster.nodes) == ["fra-1"]
+    assert (held.cluster.listen, held.cluster.secret) == (None, running.cluster.secret)
+    assert waiting(running, given) == ("cluster.listen", "cluster.secret")
+    assert waiting(running, alone) == waiting(alone, running) == ("cluster",)
+    assert held_over(running, alone).cluster == running.cluster
+    assert [needs_restart(path) for path in (["cluster", "tls", "ca_file"], ["cluster", "nodes"])] == [True, False]

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCKS = {"node": {"h2"}, "test": {"test"}}
+LOCKS = {"node": {"h2", "cluster"}, "test": {"test"}}
 FILES = ("build", *LOCKS)
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 

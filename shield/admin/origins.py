@@ -12,13 +12,24 @@ from starlette.responses import JSONResponse, Response
 
 from shield.admin.operations import Operation, wish_of
 from shield.admin.problems import ProblemError
-from shield.admin.schemas import ANY_OBJECT, NUMBER, TEXT, TEXTS, array, noted, nullable, record
+from shield.admin.schemas import ANY_OBJECT, FLAG, NUMBER, TEXT, TEXTS, array, either, noted, nullable, record
+from shield.errors import StoreError
 from shield.origin.drains import Drained
 from shield.origin.prober import Probed
+from shield.rules.foretold import Takeover
 from shield.rules.tokens import Role
 
-_EXPECTED = 'expected {} or {"until": EPOCH_SECONDS}'
+_EXPECTED = 'expected {} or {"until": EPOCH_SECONDS} or {"dry_run": true}'
 _ORIGIN = {"type": "object", "properties": {"name": TEXT, "state": TEXT}, "required": ["name", "state"]}
+_TAKEOVER = record(
+    route=TEXT,
+    to=nullable(TEXT),
+    bytes=NUMBER,
+    requests=NUMBER,
+    before=nullable(NUMBER),
+    after=nullable(NUMBER),
+    currency=nullable(TEXT),
+)
 Standings = Callable[[], Sequence[Mapping[str, object]]]
 
 
@@ -30,6 +41,7 @@ class OriginOrders:
     drain: Callable[[str, float], Awaitable[Drained]]
     restore: Callable[[str], Awaitable[Drained]]
     probe: Callable[[str], Awaitable[Sequence[Probed]]]
+    foretell: Callable[[str], Awaitable[Sequence[Takeover]]]
 
 
 def origin_routes(orders: OriginOrders) -> list[Operation]:
@@ -45,8 +57,14 @@ def origin_routes(orders: OriginOrders) -> list[Operation]:
         return JSONResponse({"origins": list(orders.listing())})
 
     async def drain(request: Request) -> Response:
-        name = _name(request, orders.listing())
-        return _told(name, await orders.drain(name, _until(wish_of(request))), orders.listing())
+        name, wish = _name(request, orders.listing()), wish_of(request)
+        if isinstance(wish, dict) and wish.keys() == {"dry_run"} and wish["dry_run"] is True:
+            try:
+                taken = await orders.foretell(name)
+            except StoreError as error:
+                raise ProblemError(409, str(error)) from None
+            return JSONResponse({"origin": _of(name, orders.listing()), "hourly": [each.plain() for each in taken]})
+        return _told(name, await orders.drain(name, _until(wish)), orders.listing())
 
     async def restore(request: Request) -> Response:
         name = _name(request, orders.listing())
@@ -82,13 +100,17 @@ def origin_routes(orders: OriginOrders) -> list[Operation]:
             path="/origins/{name}/drain",
             role=Role.OPERATE,
             summary="Keep fetches away from an origin",
+            description="With `dry_run`: what others would give instead in an hour, and the prices of both.",
             handler=drain,
             body=record(
-                optional={"until": noted(nullable(NUMBER), "Epoch seconds; if omitted: until it is restored")}
+                optional={
+                    "until": noted(nullable(NUMBER), "Epoch seconds; if omitted: until it is restored"),
+                    "dry_run": FLAG,
+                }
             ),
             body_needed=False,
-            answer=record(origin=_ORIGIN, notes=TEXTS),
-            refusals={404: "No such origin", 409: "It can't be spared, or the time is over"},
+            answer=either(record(origin=_ORIGIN, notes=TEXTS), record(origin=_ORIGIN, hourly=array(_TAKEOVER))),
+            refusals={404: "No such origin", 409: "It can't be spared, the time is over, or nothing is known of it"},
         ),
         Operation(
             method="POST",

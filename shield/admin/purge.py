@@ -11,7 +11,7 @@ from shield.admin.operations import Operation, QueryParameter
 from shield.admin.problems import ProblemError
 from shield.admin.schemas import COUNT, FLAG, NUMBER, TEXT, TEXTS, Schema, array, either, noted, nullable, record
 from shield.purge_forecast import PurgeForecast
-from shield.purge_orders import OrderConflictError, PurgeOrders
+from shield.purge_orders import OrderConflictError
 from shield.rules.purge_orders import (
     LONGEST_ID,
     MOST_BYTES,
@@ -25,6 +25,7 @@ from shield.rules.purge_orders import (
 )
 from shield.rules.purging import TooManyGlobsError
 from shield.rules.tokens import LOCAL, Role
+from shield.spread.everywhere import Everywhere
 
 Forecast = Callable[[PurgeOrder], Awaitable[PurgeForecast]]
 
@@ -74,6 +75,7 @@ _RECEIPT = record(
     durable=noted(FLAG, "Whether it holds over restarts"),
     workers=noted(COUNT, "Workers of the node, in all of which it holds"),
     applied=noted(TEXTS, "Nodes in which it holds"),
+    missing=noted(TEXTS, "Nodes in which it doesn't hold yet; it will as soon as they can be reached"),
 )
 
 _PART = record(entries=COUNT, bytes=COUNT, optional={"workers": COUNT, "of_workers": COUNT})
@@ -106,7 +108,7 @@ _FORECAST = record(
 )
 
 
-def purge_routes(orders: PurgeOrders, forecast: Forecast) -> list[Operation]:
+def purge_routes(orders: Everywhere, forecast: Forecast) -> list[Operation]:
     """An order is answered with its receipt; the same order under the same id with the first receipt. With `dry_run`
     nothing is purged.
     """
@@ -117,7 +119,8 @@ def purge_routes(orders: PurgeOrders, forecast: Forecast) -> list[Operation]:
             request.state.noted = {"id": order.id, "order": str(order), "dry_run": order.is_trial}
             if order.is_trial:
                 return JSONResponse({"dry_run": True, **(await forecast(order)).shown()})
-            return JSONResponse((await orders.carry_out(order, request.state.who or LOCAL)).shown())
+            receipt = await orders.carry_out(order, request.state.who or LOCAL)
+            return JSONResponse(receipt.shown(), receipt.status)
         except OrderError as error:
             raise ProblemError(400, str(error)) from None
         except (OrderConflictError, TooManyGlobsError) as error:
@@ -136,7 +139,7 @@ def purge_routes(orders: PurgeOrders, forecast: Forecast) -> list[Operation]:
             role=Role.PURGE,
             summary="Purge by path, tag, prefix or glob, or everything",
             description="When the answer arrives, no worker serves what was purged, and no fill that began earlier "
-            "brings it back.",
+            "brings it back: with 200 at all nodes of the cluster, with 202 at those in `applied`.",
             handler=carry_out,
             body=_ORDER,
             most_bytes=MOST_BYTES,

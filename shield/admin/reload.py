@@ -36,13 +36,14 @@ async def _cannot() -> Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a reload would change: plain values with `key`, `before`, `after`, `source` and `needs_restart`; or the
-    problems for which it would be refused.
+    """What a reload would change: plain values with `key`, `before`, `after`, `source` and `needs_restart`, and notes
+    on what that costs; or the problems for which it would be refused.
     """
 
     generation: int
     changes: Sequence[Mapping[str, object]] = ()
     problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 Comparing = Callable[[], Awaitable[Compared]]
@@ -69,7 +70,7 @@ class Reload:
 def reloading(reload: Reload) -> Operation:
     """Answered with `{"generation": 2, "needs_restart": []}`; a refusal has the generation, too.
 
-    `{"diff": true}` changes nothing, and is answered with `{"generation": 1, "changes": [...]}`.
+    `{"diff": true}` changes nothing, and is answered with `{"generation": 1, "changes": [...], "notes": []}`.
     """
 
     async def handle(request: Request) -> Response:
@@ -83,7 +84,8 @@ def reloading(reload: Reload) -> Operation:
             compared = await reload.compare()
             if compared.problems:
                 raise ProblemError(409, *compared.problems, more={"generation": compared.generation})
-            return JSONResponse({"generation": compared.generation, "changes": list(compared.changes)})
+            said = {"generation": compared.generation, "changes": list(compared.changes)}
+            return JSONResponse({**said, "notes": list(compared.notes)})
         done = await reload.ask()
         if done.problems:
             raise ProblemError(409, *done.problems, more={"generation": done.generation})
@@ -99,6 +101,9 @@ def reloading(reload: Reload) -> Operation:
         handler=handle,
         body=record(optional={"diff": FLAG}),
         body_needed=False,
-        answer=either(record(generation=COUNT, needs_restart=TEXTS), record(generation=COUNT, changes=array(change))),
+        answer=either(
+            record(generation=COUNT, needs_restart=TEXTS),
+            record(generation=COUNT, changes=array(change), notes=TEXTS),
+        ),
         refusals={409: "The settings of `generation` stay in force"},
     )

@@ -28,7 +28,7 @@ _path = re.compile(r'("[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")[ \t\r\n]*(?:,[
 _end = re.compile(r"\][ \t\r\n]*\}[ \t\r\n]*\Z").match
 
 Remove = Callable[[Sequence[bytes]], Awaitable[int]]
-RemovePrefix = Callable[[tuple[bytes, ...]], Awaitable[None]]
+RemovePrefix = Callable[[str], Awaitable[None]]
 
 
 def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Operation:
@@ -36,7 +36,7 @@ def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Operat
     isn't known, and `removed` is null.
 
     A URL may stand for a path; its host is ignored. So may a key as `shield store ls` shows it. The prefix / is of
-    everything. `remove` gets what `keys_of` takes, `remove_prefix` the spellings of a prefix.
+    everything. `remove` gets what `keys_of` takes, `remove_prefix` the prefix as it was written.
     """
 
     async def handle(request: Request) -> Response:
@@ -64,7 +64,7 @@ def removal(remove: Remove, remove_prefix: RemovePrefix | None = None) -> Operat
     )
 
 
-async def _wish(body: bytes) -> tuple[list[bytes], tuple[bytes, ...] | None]:
+async def _wish(body: bytes) -> tuple[list[bytes], str | None]:
     """Names, or a prefix. Raises ProblemError, WrittenError and RequestError."""
     try:
         text = body.decode()
@@ -80,7 +80,8 @@ async def _wish(body: bytes) -> tuple[list[bytes], tuple[bytes, ...] | None]:
     except (ValueError, RecursionError):
         raise ProblemError(400, "expected JSON") from None
     if isinstance(wish, dict) and len(wish) == 1 and isinstance(prefix := wish.get("prefix"), str):
-        return [], prefixes_of(prefix)
+        prefixes_of(prefix)
+        return [], prefix
     raise _expected()
 
 

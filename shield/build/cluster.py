@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shield.build.origins import among_workers
 from shield.cluster_figures import ClusterFigures
-from shield.config.cluster import ClusterSettings, ClusterTls
+from shield.config.cluster import ClusterTls
 from shield.config.settings import Settings
 from shield.edge.tls import ServerContext, server_context
 from shield.errors import ConfigError
@@ -18,6 +18,7 @@ from shield.observe.counters import Counters
 from shield.origin.terms import Timeouts
 from shield.peers.cluster import Cluster
 from shield.peers.copies import SHARE, HotCopies
+from shield.peers.members import DnsMembers
 from shield.peers.node_front import NodeFront, NodeProxy
 from shield.peers.nodes import NodeMember, Nodes
 from shield.peers.owners import Owners
@@ -36,19 +37,25 @@ class ClusterParts:
     front: NodeFront
     proxy: NodeProxy
     counters: Counters
+    members: DnsMembers | None = None  # None: the settings name them
     name: str = "the cluster"
 
     def figures(self) -> ClusterFigures:
         return ClusterFigures(self.cluster, self.proxy, self.counters)
 
     async def open(self) -> None:
-        """Nothing waits for other nodes."""
+        if self.members is not None:
+            await self.members.open()
 
     def tick(self) -> None:
+        if self.members is not None:
+            self.members.tick()
         self.cluster.nodes.tick()
         self.cluster.copies.tick()
 
     async def close(self) -> None:
+        if self.members is not None:
+            await self.members.close()
         await self.proxy.close()
         await self.cluster.nodes.close()
 
@@ -81,7 +88,10 @@ def cluster_parts(
     proxy.join(cluster, workers=place.workers, is_tls=has_tls)
     front = NodeFront(proxy, in_force.regime.limits, clock=clock)
     in_force.followed_by(front.follow)
-    return ClusterParts(cluster, front, proxy, counters)
+    members, dns = None, None if settings.cluster is None else settings.cluster.dns
+    if settings.cluster is not None and dns is not None:
+        members = DnsMembers(cluster.nodes, dns.host, dns.port, settings.cluster.address)
+    return ClusterParts(cluster, front, proxy, counters, members)
 
 
 def nodes_tls(settings: Settings) -> ServerContext | None:
@@ -113,8 +123,11 @@ def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
     return context
 
 
-def members_of(cluster: ClusterSettings) -> dict[str, NodeMember]:
-    """The nodes that the settings name."""
+def members_of(settings: Settings) -> dict[str, NodeMember]:
+    """The nodes that the settings name; this one alone if DNS does."""
+    cluster = settings.cluster
+    if cluster is None or cluster.dns is not None:
+        return {settings.node: NodeMember(settings.node, "", 0)}
     return {
         name: NodeMember(name, node.address.host, node.address.port, node.weight, node.region or "")
         for name, node in cluster.nodes.items()
@@ -139,7 +152,7 @@ def cluster_of(
     secret = cluster.secret
     nodes = Nodes(
         settings.node,
-        members_of(cluster),
+        members_of(settings),
         workers=place.workers,
         timeouts=timeouts,
         secret=None if secret is None else secret.get_secret_value().encode(),

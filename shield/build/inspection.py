@@ -9,14 +9,16 @@ from shield.admin.configuration import SettingsInForce
 from shield.admin.reload import Compared
 from shield.build.renewal import WorkerRenewal
 from shield.config.inventory import changes, inventory
-from shield.errors import ConfigError
+from shield.egress.foretelling import EgressForecaster
+from shield.errors import ConfigError, StoreError
 
 
 class Inspection:
     """Of one worker, whose `renewal` has the edition in force."""
 
-    def __init__(self, renewal: WorkerRenewal, *, clock: Callable[[], float]) -> None:
+    def __init__(self, renewal: WorkerRenewal, forecasts: EgressForecaster, *, clock: Callable[[], float]) -> None:
         self._renewal = renewal
+        self._forecasts = forecasts
         self._clock = clock
 
     async def show(self) -> SettingsInForce:
@@ -40,4 +42,9 @@ class Inspection:
             await (await self._renewal.prepare(wanted)).discard()
         except ConfigError as error:
             return Compared(edition.generation, problems=list(error.problems))
-        return Compared(edition.generation, [each._asdict() for each in changes(edition.loaded, wanted.loaded)])
+        found = [each._asdict() for each in changes(edition.loaded, wanted.loaded)]
+        try:
+            notes = await self._forecasts.lifetimes(wanted.loaded.settings.route_table())
+        except StoreError as error:
+            notes = [f"what other lifetimes cost can't be told: {error}"]
+        return Compared(edition.generation, found, notes=notes)

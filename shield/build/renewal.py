@@ -17,6 +17,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.alarms.signs import OwnSigns
 from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
+from shield.build.cluster import members_of
 from shield.build.drills import drill_terms
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
@@ -57,6 +58,7 @@ from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.prober import ProbePlan
 from shield.origin.signer import Credentials
+from shield.peers.nodes import Nodes
 from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
@@ -77,6 +79,7 @@ class Parts:
     origins: Origins
     drills: Drills
     owners: Owners
+    nodes: Nodes | None  # of the cluster
     secrets: SecretFiles
     keys: ObtainedKeys
     store: Store
@@ -161,6 +164,8 @@ class PreparedEdition:
         parts.drills.terms = drawn.drills
         parts.origins.prober.plan = drawn.probes
         parts.owners.use(among_workers(settings))
+        if parts.nodes is not None and settings.cluster is not None and settings.cluster.dns is None:
+            parts.nodes.use(members_of(settings))
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)

@@ -115,7 +115,7 @@ def instruct(
     if not isinstance(said, dict):
         print(f"the server on {door} (admin.listen) is no Shield node", file=sys.stderr)
         return None
-    done = status == 200
+    done = 200 <= status < 300
     for problem in () if done else problems_of(status, said):
         print(problem, file=sys.stderr)
     return done, said

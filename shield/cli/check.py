@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from shield.build.listeners import listener_tls
+from shield.build.usage import budget_terms
 from shield.cli.online import examine, failed, table
 from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
@@ -20,6 +21,7 @@ from shield.config.settings import Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
 from shield.origin.tls import client_context
+from shield.rules.budgets import ACTS
 from shield.rules.prices import PRESETS, STALE_DAYS
 from shield.rules.ranking import Strategy, incomparable
 from shield.rules.routes import Route
@@ -168,6 +170,10 @@ def _summary(loaded: Loaded) -> Iterator[str]:
         yield f"route    {route.name}: {route.prefix.decode()} from {', '.join(route.origins)}{how}{differs}{keys}"
         if route.choose is Strategy.NEAREST:
             yield f"           {_money(route)}"
+    for budget in budget_terms(settings).budgets:
+        acts = [f"{word} from {budget.acts[act]:.0%}" for word, act in ACTS.items() if act in budget.acts]
+        what = f"{budget.amount} a {budget.per.value} from {', '.join(budget.origins)}"
+        yield f"budget   {budget.name}: {what}; {', '.join(acts) or 'alarms alone'}"
     for note in (*loaded.notes, *directory_notes(settings), *old_prices(settings, datetime.now(UTC).date())):
         yield f"note     {note}"
     yield "settings can be used"

@@ -45,7 +45,10 @@ class PurgeWish:
 
 
 def purge(path: Path, wish: PurgeWish) -> int:
-    """Print the receipts; 0, 1 when an order is refused, 2 when no node answers."""
+    """Print the receipts; 0, 1 when an order is refused, 2 when no node answers, 3 when other nodes of the cluster
+    lack one.
+    """
+    result = 0
     try:
         orders = list(_orders(wish))
         for order in orders:
@@ -62,13 +65,15 @@ def purge(path: Path, wish: PurgeWish) -> int:
         done, said = answer
         if not done:
             return 1
+        if said.get("missing"):
+            result = 3
         if wish.as_json:
             print(json.dumps(said), flush=True)
             continue
         if len(orders) > 1:
             print(f"order {number + 1} of {len(orders)}: ", end="")
         print("\n".join(_forecast(said) if wish.is_trial else [_receipt(said)]), flush=True)
-    return 0
+    return result
 
 
 def purges(path: Path, most: int, *, as_json: bool) -> int:
@@ -142,7 +147,15 @@ def _receipt(said: Mapping[str, Any]) -> str:
     removed = said.get("removed")
     counted = "" if removed is None else f", {removed:,} {'was' if removed == 1 else 'were'} stored"
     kept = "" if said.get("durable") else "; a restart may bring it back: there is no state_directory"
-    return f"{way}: {_named(said)}{counted}; id {said.get('id')}{kept}"
+    return f"{way}: {_named(said)}{counted}; id {said.get('id')}{kept}{_where(said)}"
+
+
+def _where(said: Mapping[str, Any]) -> str:
+    """At which nodes, if there are several."""
+    applied, missing = said.get("applied", []), said.get("missing", [])
+    if missing:
+        return f"; NOT YET AT {', '.join(missing)}: it holds there as soon as they can be reached"
+    return f"; at all {len(applied)} nodes" if len(applied) > 1 else ""
 
 
 def _named(said: Mapping[str, Any]) -> str:
@@ -152,7 +165,8 @@ def _named(said: Mapping[str, Any]) -> str:
 def _logged(said: Mapping[str, Any]) -> str:
     way = "takedown" if said.get("takedown") else "soft" if said.get("soft") else "hard"
     examples = ", ".join(said.get("examples", []))
-    state = "" if said.get("completed") else " (under way)"
+    missing = ", ".join(said.get("missing", []))
+    state = f" (not yet at {missing})" if missing else "" if said.get("completed") else " (under way)"
     return f"{shown(said['at'])}  {said.get('who')}  {way}  {_named(said)}: {examples}  {said.get('id')}{state}"
 
 

@@ -44,9 +44,10 @@ def purge(
 ) -> None:
     """Remove entries from the running node, or make them stale, and print a receipt.
 
-    Once it is printed, no worker serves what was purged, and no fill that began earlier brings it back.
+    Once it is printed, no worker serves what was purged, and no fill that began earlier brings it back. In a cluster
+    that holds at all nodes, or the receipt names those at which it doesn't hold yet.
 
-    Exit codes: 0, 1 if that is refused, 2 if no node answers.
+    Exit codes: 0, 1 if that is refused, 2 if no node answers, 3 if other nodes of the cluster couldn't be reached.
 
     Examples:
 

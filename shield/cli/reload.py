@@ -26,6 +26,8 @@ def compare(path: Path) -> int:
     for each in said["changes"]:
         late = ", after a restart" if each["needs_restart"] else ""
         print(f"{each['key']}: {json.dumps(each['before'])} -> {json.dumps(each['after'])}  ({each['source']}{late})")
+    for note in said.get("notes", ()):
+        print(f"note: {note}")
     if not said["changes"]:
         print(f"nothing differs from the settings of generation {said['generation']}, which are in force")
     return 0

@@ -10,20 +10,31 @@ from pydantic import BaseModel
 from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
 
-_FIXED = ("node", "listen", "workers", "cache", "cluster", "state_directory", "ledger")
-"""Keys that need a restart: sockets, processes, memory and disks. So do those in `_OF_ADMIN`, and adding or removing
-`tls`."""
+_FIXED = ("node", "listen", "workers", "cache", "state_directory", "ledger")
+"""Keys that need a restart: sockets, processes, memory and disks. So do those in `_OF_ADMIN` and
+`_OF_CLUSTER`, and adding or removing what is in `_WHOLE`."""
 
 _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
+
+
+_OF_CLUSTER = ("dns", "address", "listen", "secret", "secret_file", "tls")
+"""Keys of `cluster` that need a restart, since its listener and connections are made of them."""
+
+_WHOLE = ("tls", "cluster")
+"""Sections that need a restart if they are added or removed."""
 
 
 def held_over(running: Settings, given: Settings) -> Settings:
     """The settings `given`, with the `running` node's values for keys that need a restart."""
     update: dict[str, Any] = {key: getattr(running, key) for key in _FIXED}
     update["admin"] = given.admin.model_copy(update={key: getattr(running.admin, key) for key in _OF_ADMIN})
-    if (running.tls is None) is not (given.tls is None):
-        update["tls"] = running.tls
+    if running.cluster is not None and given.cluster is not None:
+        kept = {key: getattr(running.cluster, key) for key in _OF_CLUSTER}
+        update["cluster"] = given.cluster.model_copy(update=kept)
+    for key in _WHOLE:
+        if (getattr(running, key) is None) is not (getattr(given, key) is None):
+            update[key] = getattr(running, key)
     return given.model_copy(update=update)
 
 
@@ -33,16 +44,20 @@ def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
         dotted(path) for key in _FIXED for path in _differing(getattr(running, key), getattr(given, key), (key,))
     ]
     found += [f"admin.{key}" for key in _OF_ADMIN if getattr(running.admin, key) != getattr(given.admin, key)]
-    if (running.tls is None) is not (given.tls is None):
-        found.append("tls")
+    if running.cluster is not None and given.cluster is not None:
+        for key in _OF_CLUSTER:
+            if getattr(running.cluster, key) != getattr(given.cluster, key):
+                found.append(f"cluster.{key}")
+    found += [key for key in _WHOLE if (getattr(running, key) is None) is not (getattr(given, key) is None)]
     return tuple(found)
 
 
 def needs_restart(path: Sequence[str]) -> bool:
-    """Whether a change of this key, or of those below it, waits for a restart. (`tls` as a whole does if it is added
-    or removed.)
+    """Whether a change of this key, or of those below it, waits for a restart. (`tls` and `cluster` as a whole do if
+    they are added or removed.)
     """
-    return path[0] in _FIXED or (path[0] == "admin" and len(path) > 1 and path[1] in _OF_ADMIN)
+    of_section = {"admin": _OF_ADMIN, "cluster": _OF_CLUSTER}.get(path[0], ())
+    return path[0] in _FIXED or (len(path) > 1 and path[1] in of_section)
 
 
 def _differing(one: object, other: object, path: KeyPath) -> Iterator[KeyPath]:

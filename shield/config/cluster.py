@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
-from shield.config.section import File, Listen, ListenAddress, NodeName, Region, Secret, Section
-from shield.config.units import ExpectedError
+from shield.bus.address import engine_address
+from shield.config.section import (
+    File,
+    Listen,
+    ListenAddress,
+    NodeName,
+    Region,
+    Secret,
+    Section,
+    parse_address,
+)
+from shield.config.units import Duration, ExpectedError, duration
 
-SECRET = ("cluster", "secret")
-"""The key whose value is never shown. It may also be given as `secret_file`."""
+SECRETS = (("cluster", "secret"), ("cluster", "bus"))
+"""Keys whose values are never shown. They may also be given as `secret_file` and `bus_file`."""
 
 FILES = (
     ("cluster", "secret_file"),
+    ("cluster", "bus_file"),
     ("cluster", "tls", "certificate_file"),
     ("cluster", "tls", "key_file"),
     ("cluster", "tls", "ca_file"),
@@ -22,6 +34,17 @@ FILES = (
 """Keys that hold a path; in YAML, relative to the directory of that file."""
 
 _LEAST_CHARACTERS = 32
+_NAME_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["shield.shield.svc:7071"]}
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ExpectedError("expected an IP address, as 10.0.0.1") from None
+
+
+IpAddress = Annotated[str, AfterValidator(_address)]
 
 
 def _is_long(value: SecretStr) -> SecretStr:
@@ -41,6 +64,14 @@ class ClusterNode(Section):
         description="The share of the keys that it owns, as compared with other nodes: its disk, or its RAM.",
     )
     region: Region | None = Field(default=None, description="Its region. If omitted: it is in none.")
+
+
+def _is_engine(value: SecretStr) -> SecretStr:
+    try:
+        engine_address(value.get_secret_value())
+    except ValueError as error:
+        raise ExpectedError(str(error)) from None
+    return value
 
 
 def _address_is_a_node(value: Any) -> Any:
@@ -66,10 +97,19 @@ class ClusterSettings(Section):
         description="All nodes by name, this one included, each with its address for the others, or with address, "
         "weight and region. The same on all nodes.",
     )
+    dns: Annotated[ListenAddress, BeforeValidator(parse_address), WithJsonSchema(_NAME_SCHEMA)] | None = Field(
+        default=None,
+        description="In place of nodes: a name whose addresses are those of all nodes, as of a headless service in "
+        "Kubernetes, and the port of their first workers. It is looked up each five seconds.",
+    )
+    address: IpAddress | None = Field(
+        default=None,
+        description="This node's own address among those of dns. If omitted: the one that this machine has.",
+    )
     listen: Listen | None = Field(
         default=None,
         description="Address on which this node's first worker listens for other nodes; worker n on the port n "
-        "above. If omitted: its own in nodes.",
+        "above. If omitted: its own in nodes; with dns, that port on all IPv4 addresses.",
     )
     secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
         default=None,
@@ -80,8 +120,40 @@ class ClusterSettings(Section):
     tls: ClusterTls | None = Field(
         default=None, description="Certificates of connections between nodes. If omitted: plain, with a secret."
     )
+    bus: Annotated[Secret, AfterValidator(_is_engine)] | None = Field(
+        default=None,
+        description="Valkey or Redis, in which all nodes have something in common: redis://HOST:PORT/0, rediss:// "
+        "for TLS, redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST. If omitted: nodes tell each other "
+        "of purges, and each has rate limits of its own. No request needs it. Needs the extra `cluster`.",
+    )
+    bus_file: File | None = Field(default=None, description="File with that URL, which may have a password.")
+    bus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="shield",
+        description="What its keys begin with, where several clusters share an engine. The same on all nodes.",
+    )
+    purge_blind_max: Duration = duration(
+        "10m",
+        "After so long without the bus and most of the other nodes this one counts as blind: it may serve what was "
+        "purged at others. Longer than restarts and failovers of the network take.",
+        least="15s",
+    )
+    when_blind: Literal["serve", "not-ready"] = Field(
+        default="serve",
+        description="What it does then: serve and raise an alarm, or say on `/ready` that it isn't ready, so that "
+        "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
+        "once.",
+    )
+    limits_without_bus: Literal["divided", "closed"] = Field(
+        default="divided",
+        description="Rate limits while the bus is away: each node gives its part, or refuses whatever a limit "
+        "concerns. Divided, since the bus must not take clients down with it.",
+    )
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:
         """The address on which a worker of this node listens for other nodes; None if it isn't known."""
-        first = self.listen or (self.nodes[node].address if node in self.nodes else None)
+        first = self.listen
+        if first is None and self.dns is not None:
+            first = ListenAddress("0.0.0.0", self.dns.port)
+        elif first is None and node in self.nodes:
+            first = self.nodes[node].address
         return None if first is None else ListenAddress(first.host, first.port + worker)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from shield.config.cluster import FILES
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
@@ -18,10 +19,16 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     cluster = settings.cluster
     if cluster is None:
         return
-    if not cluster.nodes:
-        yield tree.problem(
-            (*_HERE, "nodes"), "there are none; expected all nodes of the cluster with their addresses"
-        )
+    if cluster.dns is not None:
+        if cluster.nodes:
+            yield tree.problem((*_HERE, "dns"), "nodes are given too; expected one of the two")
+        if not cluster.dns.port:
+            yield tree.problem(
+                (*_HERE, "dns"), f'got "{cluster.dns}"; expected the port of the nodes\' first workers'
+            )
+    elif not cluster.nodes:
+        said = "there are none; expected all nodes of the cluster with their addresses, or dns"
+        yield tree.problem((*_HERE, "nodes"), said)
     elif settings.node not in cluster.nodes:
         known = list(cluster.nodes)
         said = f"expected one of cluster.nodes: {' '.join(map(nameable, known))}{did_you_mean(settings.node, known)}"
@@ -29,10 +36,12 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     if cluster.secret is None and cluster.tls is None:
         said = "there is none; expected secret or secret_file, or tls, so that nobody else can ask as a node"
         yield tree.problem((*_HERE, "secret"), said)
+    if cluster.bus is not None and find_spec("redis") is None:
+        yield tree.problem((*_HERE, "bus"), "it needs redis-py: pip install 'shield[cluster]'")
     yield from _addresses(settings, tree)
     for path in FILES:
         file = tree.get(path)
-        if path[-1] != "secret_file" and isinstance(file, str) and not os.access(file, os.R_OK):
+        if path[-1] not in ("secret_file", "bus_file") and isinstance(file, str) and not os.access(file, os.R_OK):
             yield tree.problem(path, f'got "{shortened(file)}"; expected a file that can be read')
 
 

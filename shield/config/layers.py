@@ -115,7 +115,7 @@ def read_named_files(tree: Tree) -> list[Problem]:
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
-    for path in (*of_origins, *access.SECRETS, cluster.SECRET, *token_secrets(tree), *of_webhooks):
+    for path in (*of_origins, *access.SECRETS, *cluster.SECRETS, *token_secrets(tree), *of_webhooks):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)

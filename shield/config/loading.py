@@ -210,7 +210,7 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
-    if settings.cluster is not None and settings.cluster.secret is not None:
-        paths.append(cluster.SECRET)
+    if settings.cluster is not None:
+        paths += [path for path in cluster.SECRETS if getattr(settings.cluster, path[-1]) is not None]
     paths += [(*HEADERS, name) for name in (() if settings.tracing is None else settings.tracing.headers)]
     return paths

@@ -31,6 +31,10 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
     if len(settings.origins) > 1 and not any(origin.role == "primary" for origin in settings.origins.values()):
         said = "none has role: primary, so that after a purge an origin that lags may bring the old object back"
         yield str(tree.problem(("origins",), said))
+    place = settings.ledger.path or settings.state_directory
+    if settings.budgets and (place is None or place == "off"):
+        said = "without a ledger they begin at 0 after a restart: set state_directory, unless systemd gives one"
+        yield str(tree.problem(("budgets",), said))
     yield from _webhooks(settings, tree)
     yield from _idle_fractions(settings, tree)
     yield from _credentials(settings, tree)

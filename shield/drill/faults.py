@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from cachetools import FIFOCache
+
 from shield.drill.memory import DrillRow
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
@@ -34,12 +36,10 @@ class DrilledPaths:
     """Paths whose requests had a fault, or went to another origin at once because of the drill."""
 
     def __init__(self) -> None:
-        self._paths: dict[bytes, None] = {}
+        self._paths: FIFOCache[bytes, None] = FIFOCache(_MOST_PATHS)
 
     def add(self, path: bytes) -> None:
         self._paths[path] = None
-        if len(self._paths) > _MOST_PATHS:
-            del self._paths[next(iter(self._paths))]
 
     def __contains__(self, path: bytes) -> bool:
         return path in self._paths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from cachetools import FIFOCache, LRUCache
 
 from shield.fill.readers import Reader
 
@@ -14,8 +14,8 @@ class Touches:
     """Of slices by their number, and of objects too large to be kept. Bounded."""
 
     def __init__(self) -> None:
-        self._touched: OrderedDict[tuple[bytes, int], None] = OrderedDict()
-        self._large: OrderedDict[bytes, None] = OrderedDict()
+        self._touched: FIFOCache[tuple[bytes, int], None] = FIFOCache(MOST)
+        self._large: LRUCache[bytes, None] = LRUCache(MOST)
 
     def __len__(self) -> int:
         return len(self._touched) + len(self._large)
@@ -28,16 +28,11 @@ class Touches:
         name = (digest, number)
         again = reader.touched[number] = name in self._touched
         self._touched[name] = None
-        if len(self._touched) > MOST:
-            self._touched.popitem(last=False)
         return again
 
     def mark_large(self, digest: bytes) -> None:
         """An object turned out to be too large to be kept."""
         self._large[digest] = None
-        self._large.move_to_end(digest)
-        if len(self._large) > MOST:
-            self._large.popitem(last=False)
 
     def is_large(self, digest: bytes) -> bool:
         return digest in self._large

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from cachetools import LRUCache
 
 from shield.messages import ResponseHead
 from shield.origin.version import HeldBytes, Version
@@ -26,10 +26,10 @@ def version_of(resource: Resource, origin: str, head: ResponseHead) -> Version:
 
 class Versions:
     """The versions of entries that other origins may have, too, with the ETags of those by which they do: so each is
-    asked with its own. Of one worker; the oldest of too many are forgotten."""
+    asked with its own. Of one worker; those that weren't used for longest are forgotten."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Version] = OrderedDict()
+        self._known: LRUCache[bytes, Version] = LRUCache(_REMEMBERED)
 
     def of(self, resource: Resource, entry: Entry) -> Version | None:
         """The version of an entry; None if no other origin may have it."""
@@ -40,9 +40,7 @@ class Versions:
             # Other origins with the same ETag have it, as they always had.
             statement = identity.Statement(entry.length, entry.etag, digests.stored(entry.head.fields))
             version = Version(entry.origin or "", statement, of_equals=True)
-            self._keep(text, version)
-        else:
-            self._known.move_to_end(text)
+            self._known[text] = version
         return version.sharing(body=entry.blocks)
 
     def recall(self, resource: Resource, version: Version) -> None:
@@ -55,13 +53,7 @@ class Versions:
         """Something is known of a version of which an entry may be made."""
         kept = version.sharing()
         kept.of_equals = True
-        self._keep(resource.key.text, kept)
-
-    def _keep(self, text: bytes, version: Version) -> None:
-        self._known[text] = version
-        self._known.move_to_end(text)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._known[resource.key.text] = kept
 
 
 def _names(statement: identity.Statement) -> tuple[bytes | None, int | None]:

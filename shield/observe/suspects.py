@@ -136,7 +136,7 @@ class SuspectLists:
         return json.dumps(found.plain(), separators=(",", ":")).encode()
 
     def _key(self, text: bytes) -> KeyTally:
-        name, keys = _text(text.partition(b" ")[0].partition(b"?")[0]), self._young.keys
+        name, keys = _text(text.partition(b" ")[0]), self._young.keys
         return keys.get(name) or _added(keys, name, KeyTally(), _by_asked)
 
 

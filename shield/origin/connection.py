@@ -293,6 +293,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._break(f"lost: {error}" if error else "lost")
+        self._alarm.end()
         self._owner.lost(self)
 
     # reading a response

@@ -14,6 +14,7 @@ from shield import kept
 from shield.kept import KeptFile
 from shield.origin.origins import Origins
 from shield.rules.drains import notes, objection
+from shield.rules.health import HELD_BACK
 
 FILE = "drained-origins.json"
 
@@ -44,6 +45,11 @@ class Drains:
         self._routes = routes
         self._clock = clock
         self._file = KeptFile(directory, FILE)
+
+    def able(self) -> set[str]:
+        """Origins that are well, and could give what another one doesn't."""
+        seen = [(origin.name, origin.seen.treated()) for origin in self._origins.all()]
+        return {name for name, record in seen if record.is_good and not record.flags & HELD_BACK}
 
     async def drain(self, name: str, until: float) -> Drained:
         """Keep fetches away from an origin until then: epoch seconds, or infinite."""

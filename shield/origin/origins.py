@@ -267,7 +267,7 @@ class Origins:
                 if isinstance(answer, Fetched):
                     return answer
             except OriginError as error:
-                answer = error
+                answer = error.with_traceback(None)  # its frames hold it
             return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
         finally:
             lot.users -= 1
@@ -314,7 +314,7 @@ class Origins:
         try:
             answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # its frames hold it
         except asyncio.CancelledError:
             if (result := lead.result_of_race()) is None:
                 raise

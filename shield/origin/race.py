@@ -148,7 +148,7 @@ class Race:
         try:
             answer = await origin.fetch(self._want, deadline=step.deadline, clock=self._clock, extra=step.extra)
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # its frames hold it
         except Exception as error:  # a bug must end the fetch
             self._bug = error
             self._wake()

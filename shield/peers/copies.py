@@ -1,9 +1,9 @@
 """Hot copies: what other nodes own, kept in this worker's RAM while it is asked for often.
 
 A copy has the age of the entry that it is of, and is purged like all entries. But the other node may not know yet of
-a purge that this one has carried out, and send what must not come back: so a copy is only made if the other node has
-carried out all that this one has (`covers`), or, where that can't be told, if nothing about its key was removed here
-in the last minute.
+a purge that this one has carried out, and send what must not come back: so a copy is only made if nothing about its
+key was removed here in the last minute, and, where that can be told, the other node has carried out all that this one
+has (`covers`).
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class HotCopies:
 
     def is_safe(self, key: CacheKey, told: bytes) -> bool:
         """Whether a node that has `told` this position knows of all purges of the key that were carried out here."""
-        if self.covers is not None:
-            return self.covers(told)
-        return not self._store.was_removed(key.text, self._generations[0], None)
+        if self._store.was_removed(key.text, self._generations[0], None):
+            return False  # by any worker; what others have carried out is known a second later
+        return self.covers is None or self.covers(told)
 
     def tick(self) -> None:
         self._generations.append(self._store.generation)

@@ -53,6 +53,9 @@ ENTRIES = b"*entries"
 USAGE = b"*usage"
 """The same, for its counts of egress."""
 
+SPREAD = b"*spread"
+"""The same, to have it look for new orders that are to be spread to other nodes."""
+
 SUSPECTS = b"*suspects"
 """The same, for its tallies of suspects."""
 

@@ -21,8 +21,8 @@ from shield import __version__
 from shield.edge.front import Listener
 from shield.edge.states import Life
 from shield.errors import RequestError
-from shield.messages import Request
-from shield.outcome import PLAIN_HIT
+from shield.messages import Part, Request
+from shield.outcome import PLAIN_HIT, Outcome
 from shield.peers import words
 from shield.peers.cluster import Cluster
 from shield.peers.front import PeerConnection, PeerFront, PeerProxy
@@ -73,6 +73,7 @@ class NodeProxy(PeerProxy):
                 denial = self.refuse(RequestError(403, "not-of-the-cluster"), request, now)
                 denial.close = True
                 return denial
+            self.cluster.nodes.heard_from(peer.name)
             if request.target[:1] == b"*":
                 return self._told(request, now)
             if request.method not in (b"GET", b"HEAD"):
@@ -217,17 +218,23 @@ class _Order:
 
 
 class NodeConnection(PeerConnection):
-    """Tells with each whole response up to where this node has carried out purges."""
+    """Tells with each response up to where this node has carried out purges."""
 
     __slots__ = ()
 
+    def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
+        super().begin(head + self._position(), data, status=status, length=length, outcome=outcome)
+
     def _send(self, reply: Reply, keep_alive: bool) -> None:
+        reply.head += self._position()
+        super()._send(reply, keep_alive)
+
+    def _position(self) -> bytes:
+        """The field line, with its end."""
         proxy = self._proxy
         assert isinstance(proxy, NodeProxy)
         position = proxy.position()
-        if position:
-            reply.head += b"%b: %b\r\n" % (words.PURGED, position)
-        super()._send(reply, keep_alive)
+        return b"%b: %b\r\n" % (words.PURGED, position) if position else b""
 
 
 class NodeFront(PeerFront):

@@ -110,7 +110,7 @@ class OtherNode:
 
 
 class Nodes:
-    """Made and used within one event loop; `close` it. Raises ValueError unless `own` is among the members.
+    """Made and used within one event loop; `close` it.
 
     `secret` signs requests; `tls` is the context of connections, None: they are plain.
     """
@@ -136,24 +136,27 @@ class Nodes:
         self._watch = Watch(self._is_silent)
         self._all: dict[int, NodeWorker] = {}
         self._made = 0
+        self._down: set[int] = set()  # workers, by number
         self._others: dict[str, OtherNode] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._complaints = Complaints(log)
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
+        self.members: Mapping[str, NodeMember] = {}
         self.ring = NodeRing({own: 1.0})
         self.use(members)
 
     # membership
 
     def use(self, members: Mapping[str, NodeMember]) -> None:
-        """These are the members from now on; those that stay keep their connections. Raises as the class does."""
-        if self.own not in members:
-            raise ValueError(f"{self.own} is no member")
+        """These are the members from now on; those that stay keep their connections. Without this node among them,
+        it owns no keys, and asks others for all. Raises ValueError if there are none.
+        """
         ring = NodeRing({name: member.weight for name, member in members.items()})
         if ring.id != self.ring.id:
             log.info("the cluster has %d nodes: %s (ring %s)", len(members), ", ".join(ring.names), ring.id.decode())
         self.ring = ring
+        self.members = dict(members)
         for name, member in members.items():
             before = self._others.get(name)
             if name == self.own or (before is not None and before.member == member):
@@ -168,15 +171,16 @@ class Nodes:
         """The names of the other members, sorted."""
         return tuple(sorted(self._others))
 
-    def member(self, name: str) -> NodeMember:
-        return self._others[name].member
-
     def _leave(self, other: OtherNode) -> None:
         for worker in other.asked.values():
-            self._all.pop(worker.number, None)
+            self._forget(worker)
             if worker.greeting is not None:
                 worker.greeting.cancel()
             self._later(worker.pool.close())
+
+    def _forget(self, worker: NodeWorker) -> None:
+        self._all.pop(worker.number, None)
+        self._down.discard(worker.number)
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -263,6 +267,7 @@ class Nodes:
         worker.retry_at = now + _RETRY_SECONDS
         if worker.down_since is None:
             worker.down_since = now
+            self._down.add(worker.number)
             said = (name, worker.pool_number, error.fault.value, error.detail)
             self._complaints.say(name, now, "node %s, worker %d: down: %s: %s; its keys are asked of the next", *said)
 
@@ -271,6 +276,7 @@ class Nodes:
         if worker.down_since is not None:
             log.info("node %s, worker %d: answers again", name, worker.pool_number)
             worker.down_since = None
+            self._down.discard(worker.number)
 
     def _learn(self, other: OtherNode, said: bytes) -> None:
         """Take over what a node has told of itself."""
@@ -284,7 +290,7 @@ class Nodes:
         other.workers = workers
         for number in [number for number in other.asked if number >= workers]:
             worker = other.asked.pop(number)
-            self._all.pop(worker.number, None)
+            self._forget(worker)
             self._later(worker.pool.close())
         own = self.ring.id.decode()
         if other.ring != own:
@@ -307,6 +313,13 @@ class Nodes:
         if greeting is not None:
             await asyncio.wait((greeting,))
         return worker.down_since is None
+
+    def heard_from(self, name: str) -> None:
+        """A node has sent something: if it was down, it may be back."""
+        if self._down and (other := self._others.get(name)) is not None:
+            for worker in list(other.asked.values()):
+                if worker.down_since is not None:
+                    self._greet(worker)
 
     def tick(self) -> None:
         """Call once a second: greets those that are down, and those that were never asked."""

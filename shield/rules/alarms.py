@@ -51,6 +51,7 @@ class AlarmKind(Enum):
     RAMP = "ramp"  # a new origin's ramp was aborted
     RELOAD = "reload"  # new settings were refused, so a restart would fail
     PURGES = "purges"  # purges can't be written to disk, so a restart would undo them
+    CLUSTER = "cluster"  # purges given to other nodes may not reach this one, or not in time
     BUDGET = "budget"  # a part of a budget of egress is spent
     BUDGET_SPENT = "budget-spent"  # all of it is
     SPIKE = "egress-spike"  # an origin gives far more than usual at this hour
@@ -179,6 +180,13 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         _CRITICAL,
         "Make room in state_directory, or mend its disk: after a restart, purged objects could be served again.",
         "oncall.md#a-disk-is-out",
+    ),
+    AlarmKind.CLUSTER: KindTerms(
+        _CRITICAL,
+        "Look at the network between the nodes, and at the bus. This node serves; what was purged at others may be "
+        "served here until it hears of that.",
+        "oncall.md#a-node-is-cut-off-from-the-others",
+        begins_after=15.0,
     ),
     AlarmKind.BUDGET: KindTerms(
         _WARNING,

@@ -123,7 +123,7 @@ class BudgetStanding:
     """How a budget stands at one time: `spent` since the period began, and `in_hour` since the hour did.
 
     `share` is that of the amount that is spent; `projected` the share at the end of the period if it goes on as it
-    did so far. `acts` is what it does, `until` the time at which refusals end.
+    did so far. `acts` is what it does, `until` the time at which refusals end, or all of it.
     """
 
     budget: EgressBudget
@@ -183,9 +183,10 @@ def judge_budget(
     for act, least in budget.acts.items():
         if share >= least or is_burst:
             acts |= act
-    refuses_all = share >= budget.acts.get(BudgetAct.REFUSE, math.inf)
+    # A burst alone ends with its hour.
+    lasts = not is_burst or share >= budget.acts.get(BudgetAct.REFUSE, math.inf)
     passed = max(now - begins, 1.0) / (ends - begins)
-    until = ends if refuses_all else Period.HOUR.ends(now)
+    until = ends if lasts else Period.HOUR.ends(now)
     return BudgetStanding(budget, spent, in_hour, share, share / min(1.0, passed), acts, until, ends)
 
 

@@ -56,7 +56,7 @@ REMEDIES: Mapping[SuspectKind, str] = {
 
 @dataclass(slots=True)
 class KeyTally:
-    """A key without its query: bytes `asked` of origins in so many `fetches`, with their price; and requests that
+    """A key without its variant: bytes `asked` of origins in so many `fetches`, with their price; and requests that
     were no plain hits, with the bytes `sent` for them: `ranges` and `bypassed` are among them.
     """
 

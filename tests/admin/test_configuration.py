@@ -47,12 +47,21 @@ def test_a_comparison_changes_nothing_and_tells_what_would_change(node: Shield, 
 
     said = ask(node, "POST", "/reload", json={"diff": True}).json()
 
-    assert none == {"generation": 1, "changes": []}
+    assert none == {"generation": 1, "changes": [], "notes": []}
     assert said["changes"] == [
         {"key": "workers", "before": 1, "after": 2, "source": f"{file}:1", "needs_restart": True},
         {"key": "log.level", "before": "warning", "after": "error", "source": f"{file}:1", "needs_restart": False},
     ]
     assert ask(node, "GET", "/config").json()["generation"] == 1
+
+
+def test_a_comparison_tells_what_other_lifetimes_cost_or_why_that_isnt_known(node: Shield, file: Path) -> None:
+    change(file, freshness={"default_lifetime": "1min"})
+
+    said = ask(node, "POST", "/reload", json={"diff": True}).json()
+
+    [note] = said["notes"]
+    assert note.startswith("what other lifetimes cost can't be told: no ledger is kept")
 
 
 def test_settings_that_would_be_refused_are_with_their_problems(node: Shield, file: Path) -> None:

@@ -13,6 +13,8 @@ from tests.node import START, Shield
 
 JSON = {"content-type": "application/json"}
 
+EXPECTED = 'expected {} or {"until": EPOCH_SECONDS} or {"dry_run": true}'
+
 
 def order(shield: Shield, path: str, *, method: str = "POST", wish: object = None, **more: Any) -> tuple[int, Any]:
     content = None if wish is None else json.dumps(wish)
@@ -49,11 +51,36 @@ def test_one_is_drained_until_then_and_restored(pair: Shield) -> None:
         ("/origins/fra/drain", {"headers": {}, "content": "{}"}, 415, "expected application/json"),
         ("/origins/fra/restore", {"headers": {"content-type": "text/plain"}}, 415, "expected application/json"),
         ("/origins/fra/drain", {"content": "{"}, 400, "expected JSON"),
-        ("/origins/fra/drain", {"content": "[]"}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
-        ("/origins/fra/drain", {"content": '{"for": 5}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
-        ("/origins/fra/drain", {"content": '{"until": "5"}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
-        ("/origins/fra/drain", {"content": '{"until": true}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
-        ("/origins/fra/drain", {"content": '{"until": NaN}'}, 400, 'expected {} or {"until": EPOCH_SECONDS}'),
+        (
+            "/origins/fra/drain",
+            {"content": "[]"},
+            400,
+            EXPECTED,
+        ),
+        (
+            "/origins/fra/drain",
+            {"content": '{"for": 5}'},
+            400,
+            EXPECTED,
+        ),
+        (
+            "/origins/fra/drain",
+            {"content": '{"until": "5"}'},
+            400,
+            EXPECTED,
+        ),
+        (
+            "/origins/fra/drain",
+            {"content": '{"until": true}'},
+            400,
+            EXPECTED,
+        ),
+        (
+            "/origins/fra/drain",
+            {"content": '{"until": NaN}'},
+            400,
+            EXPECTED,
+        ),
         (
             "/origins/fra/drain",
             {"content": " " * 70000},

@@ -12,6 +12,7 @@ import pytest
 from shield.admin.api import admin_api
 from shield.admin.removal import MAX_BYTES, MAX_PATHS, removal
 from shield.errors import RequestError, StoreError
+from shield.rules.written import prefixes_of
 
 JSON = "application/json"
 
@@ -29,8 +30,8 @@ class Store:
         self.removed += paths
         return len(paths)
 
-    async def remove_prefix(self, prefix: tuple[bytes, ...]) -> None:
-        self.removed += [each + b"*" for each in prefix]
+    async def remove_prefix(self, prefix: str) -> None:
+        self.removed += [each + b"*" for each in prefixes_of(prefix)]
 
 
 def ask(

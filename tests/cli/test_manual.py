@@ -46,7 +46,7 @@ def test_a_command_tells_its_exit_codes_and_has_an_example(page: CommandPage) ->
 
 
 OFFLINE = {
-    *("advise", "alarms test", "audit", "check", "cost", "cost reconcile", "health", "serve", "sign-url", "simulate"),
+    *("advise", "alarms test", "audit", "check", "cost reconcile", "health", "serve", "sign-url", "simulate"),
     *[f"store {word}" for word in ("ls", "verify", "export", "import", "adopt")],
 }  # commands with settings that call no operation of the admin API which takes a token
 

@@ -24,7 +24,7 @@ from shield.errors import ConfigError, RequestError
 from shield.rules import certificates
 from shield.rules.summaries import HIDDEN, MOST, MOST_READ, summary_of
 from shield.rules.tokens import AdminToken, AdminTokens, Role, TokenDenial
-from shield.rules.written import WrittenError, target_of
+from shield.rules.written import WrittenError, prefixes_of, target_of
 from tests.fuzz.target import Target
 from tests.ground import DOCUMENTED, PLAIN
 
@@ -206,7 +206,7 @@ def check_wish(data: bytes) -> None:
         return
     except RequestError:
         return
-    assert prefix is None or (not paths and all(b"/" in each and each.isascii() for each in prefix))
+    assert prefix is None or (not paths and all(b"/" in each and each.isascii() for each in prefixes_of(prefix)))
     assert all(path.isascii() for path in paths)
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from shield.app import build
 from shield.build.cluster import members_of
@@ -27,7 +28,7 @@ class ClusterNode(Shield):
     def __init__(self, settings: Settings, for_nodes: socket.socket, clock: FakeClock) -> None:
         super().__init__(settings, clock=clock)
         assert settings.cluster is not None
-        self.members = members_of(settings.cluster)
+        self.members = members_of(settings)
         self._for_nodes = for_nodes
 
     async def _open(self) -> None:
@@ -130,6 +131,8 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
     """Three nodes: fra-0, fra-1, fra-2."""
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     with ExitStack() as stack:
+        # Nodes begin one after the other, and each would wait for those that don't answer yet.
+        stack.enter_context(patch("shield.spread.spreader.START_SECONDS", 0.0))
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         addresses = {
             f"fra-{place}": f"127.0.0.1:{listener.getsockname()[1]}" for place, listener in enumerate(listeners)

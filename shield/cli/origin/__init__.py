@@ -41,6 +41,9 @@ def _drain(
             metavar="TIME",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Drain nothing; show what others would give instead, and its price.")
+    ] = False,
     json: AsJson = False,
     token_file: TokenFile = None,
 ) -> None:
@@ -53,9 +56,15 @@ def _drain(
     Examples:
 
         shield origin drain fra --config shield.yaml --until 2h
+        shield origin drain fra --config shield.yaml --dry-run
     """
     from shield.cli.origin.orders import drain as run
+    from shield.cli.origin.orders import foretell
 
+    if dry_run:
+        if until is not None:
+            raise typer.BadParameter("--dry-run and --until exclude each other")
+        raise typer.Exit(foretell(config, name, as_json=json))
     raise typer.Exit(run(config, name, until=until, as_json=json))
 
 

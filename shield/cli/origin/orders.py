@@ -15,6 +15,7 @@ from shield.cli.admin import instruct
 from shield.cli.live import flags_shown
 from shield.cli.rounded import shown_duration, shown_size
 from shield.config.units import ExpectedError, parse_duration
+from shield.rules.budgets import worded
 from shield.rules.moments import EXPECTED, moment
 
 _SECONDS = 10.0
@@ -42,6 +43,35 @@ def drain(path: Path, name: str, *, until: str | None, as_json: bool) -> int:
             print(f"--until {until}: expected a duration as 30min or 2h, or {EXPECTED}", file=sys.stderr)
             return 2
     return _order(path, name, "drain", {} if end is None else {"until": end}, as_json=as_json)
+
+
+def foretell(path: Path, name: str, *, as_json: bool) -> int:
+    """What others would give instead of an origin, and its price; 0, or 1 if that isn't known or no node answers."""
+    wish = {"dry_run": True}
+    answer = instruct(path, f"/origins/{quote(name, safe='')}/drain", wish=wish, seconds=_SECONDS)
+    if answer is None or not answer[0]:
+        return 1
+    print(json.dumps(answer[1], indent=2) if as_json else "\n".join(foretold(name, answer[1]["hourly"])))
+    return 0
+
+
+def foretold(name: str, hourly: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The same in words, a line for each route."""
+    if not hourly:
+        yield f"origin {name} gave nothing in the last hour"
+    for each in hourly:
+        given = f"{worded(each['bytes'], None)} in {each['requests']:,} requests an hour"
+        to = each["to"] or "no other origin: they fail"
+        yield f"route {each['route']}: {given} -> {to}{_prices(each)}"
+
+
+def _prices(taken: Mapping[str, Any]) -> str:
+    before, after, currency = taken["before"], taken["after"], taken["currency"]
+    if after is None:
+        return ""
+    if before is None:
+        return f", for {after:,.2f} {currency} an hour"
+    return f", for {after:,.2f} {currency} an hour instead of {before:,.2f}"
 
 
 def restore(path: Path, name: str, *, as_json: bool) -> int:

@@ -1,0 +1,97 @@
+"""Orders between the nodes of a cluster: their journal, the bus, and what carries them out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from shield.announce import Announcer
+from shield.bus.address import engine_address
+from shield.bus.bus import Bus
+from shield.bus.engine import EngineBus
+from shield.config.cluster import ClusterSettings
+from shield.config.settings import Settings
+from shield.peers.cluster import Cluster
+from shield.peers.front import SPREAD
+from shield.peers.nodes import Nodes
+from shield.peers.owners import Owners
+from shield.purge import Purge
+from shield.purge_orders import PurgeOrders
+from shield.regime import InForce
+from shield.rules.rate_limit import CLOSED
+from shield.shared import Seat
+from shield.spread.exchange import TARGET
+from shield.spread.hands import Hands
+from shield.spread.journal import OrderJournal
+from shield.spread.limits import ClusterLimits
+from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
+
+
+def spreader_of(
+    settings: Settings,
+    place: Seat,
+    cluster: Cluster | None,
+    owners: Owners,
+    *,
+    conducts: Callable[[], bool],
+    in_force: InForce,
+    orders: PurgeOrders,
+    purge: Purge,
+    announcer: Announcer,
+    clock: Callable[[], float],
+) -> Spreader | None:
+    """What spreads orders, for the worker in this seat; None if the node is alone. Raises ConfigError."""
+    if settings.cluster is None or settings.cluster.bus is None:
+        place.shared.rates_part[0] = 0  # of a program before this one, with a bus
+    if settings.cluster is None or cluster is None:
+        return None
+    journal = _journal(settings, place, clock)
+    hands = Hands(journal, orders, purge, announcer, clock=clock)
+    nodes = cluster.nodes
+    spreader = Spreader(
+        journal,
+        nodes,
+        hands.carry_out,
+        bus=_bus_maker(settings.cluster),
+        conducts=conducts,
+        tell=lambda: owners.reports(SPREAD),
+        outdate=hands.outdate,
+        terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),
+        now=nodes.loop.time,
+        is_first=place.worker == 0,
+        limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
+    )
+    nodes.orders[TARGET] = spreader.exchange.answer
+    cluster.copies.covers = spreader.covers
+    return spreader
+
+
+def _limits(
+    cluster: ClusterSettings, place: Seat, nodes: Nodes, in_force: InForce, clock: Callable[[], float]
+) -> ClusterLimits:
+    is_closed = cluster.limits_without_bus == "closed"
+    return ClusterLimits(
+        place.shared.rates,
+        place.shared.rates_part,
+        alone=lambda: CLOSED if is_closed else len(nodes.others()) + 1,
+        clock=clock,
+        are_there=lambda: in_force.regime.rates is not None,
+    )
+
+
+def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> OrderJournal:
+    """In the state directory; without one where the workers' sockets are, as long as the node runs."""
+    name = f"orders-{settings.node}.sqlite"
+    if place.state is not None:
+        return OrderJournal(place.state / name, settings.node, clock=clock)
+    directory = Path(place.peers[0]).parent if place.peers else Path(tempfile.mkdtemp(prefix="shield-"))
+    return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
+
+
+def _bus_maker(cluster: ClusterSettings) -> Callable[[], Bus] | None:
+    url = cluster.bus
+    if url is None:
+        return None
+    address = engine_address(url.get_secret_value())
+    return lambda: EngineBus(address, prefix=cluster.bus_prefix)

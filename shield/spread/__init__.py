@@ -1,0 +1,1 @@
+"""Orders spread to all nodes of a cluster: the journal of them, the ways on which they go, receipts."""

@@ -1,0 +1,117 @@
+"""Orders exchanged with the other nodes themselves, by HTTP: correct by itself, and all there is without a bus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from shield.complaints import Complaints
+from shield.errors import ShieldError
+from shield.rules.spreading import SpreadError, SpreadMessage, SpreadOrder, behind
+from shield.spread.journal import OrderJournal
+
+log = logging.getLogger("shield.cluster")
+
+TARGET = b"*purge"
+"""No object has this target; nodes alone can send it."""
+
+_SECONDS = 3.0  # for one message and its answer
+_MOST_MESSAGES = 200  # in one exchange: 30 MB of orders
+
+CarryOut = Callable[[Sequence[SpreadOrder]], Awaitable[Sequence[SpreadOrder]]]
+"""Carries out orders, and returns those that were: the others are tried again later."""
+
+
+class OtherNodes(Protocol):
+    """The other members of the cluster, as `peers.nodes` knows them."""
+
+    def others(self) -> tuple[str, ...]: ...
+
+    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes: ...
+
+
+class OrderExchange:
+    """Of one worker. `heard` has what each other node said last, and when, on the clock of `now`."""
+
+    def __init__(
+        self,
+        journal: OrderJournal,
+        nodes: OtherNodes,
+        carry_out: CarryOut,
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._journal = journal
+        self._nodes = nodes
+        self._carry_out = carry_out
+        self._now = now
+        self._under_way: dict[str, asyncio.Task[bool]] = {}
+        self._complaints = Complaints(log, seconds=60.0)
+        self.heard: dict[str, tuple[float, SpreadMessage]] = {}
+        self.failed: dict[str, tuple[float, str]] = {}
+        """Nodes to which the last attempt failed: since when, and why."""
+
+    async def answer(self, sender: str, body: bytes) -> bytes:
+        """The answer to another node's message, once its orders are carried out. Raises ShieldError."""
+        message = SpreadMessage.decoded(body)
+        if message.node != sender:
+            raise SpreadError(f"a message of {message.node} came from {sender}: two nodes have the same name?")
+        await self._take(message)
+        answer = await asyncio.to_thread(self._journal.message, message.positions)
+        return answer.encoded()
+
+    def with_node(self, name: str) -> asyncio.Task[bool]:
+        """OrderExchange orders with another node until neither lacks any; whether that worked. One at a time."""
+        task = self._under_way.get(name)
+        if task is None:
+            task = self._under_way[name] = asyncio.get_running_loop().create_task(self._with(name))
+            task.add_done_callback(lambda _: self._under_way.pop(name, None))
+        return task
+
+    def is_under_way(self, name: str) -> bool:
+        return name in self._under_way
+
+    async def with_nodes(self, names: Sequence[str]) -> bool:
+        """The same with several, at the same time; whether it worked with all."""
+        return all(await asyncio.gather(*[self.with_node(name) for name in names]))
+
+    async def close(self) -> None:
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _with(self, name: str) -> bool:
+        known: SpreadMessage | None = None  # what it said last, in this exchange
+        before: object = None
+        try:
+            for _ in range(_MOST_MESSAGES):
+                positions = None if known is None else known.positions
+                said = await asyncio.to_thread(self._journal.message, positions)
+                if known is not None and not said.orders and not behind(said.positions, known.positions):
+                    break
+                answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, said.encoded(), seconds=_SECONDS))
+                await self._take(answer)
+                if (said.positions, answer.positions) == before:
+                    break  # one of the two can't carry out something, or has forgotten it
+                known, before = answer, (said.positions, answer.positions)
+        except (ShieldError, OSError) as error:
+            self.failed.setdefault(name, (self._now(), str(error)))
+            self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
+            return False
+        self.failed.pop(name, None)
+        return True
+
+    async def _take(self, message: SpreadMessage) -> None:
+        """Carry out its orders, and note what it has carried out."""
+        self.heard[message.node] = self._now(), message
+        if message.orders:
+            wanted = await asyncio.to_thread(self._journal.add, message.orders)
+            done = await self._carry_out(wanted)
+            await asyncio.to_thread(self._journal.complete, done)
+        position = message.positions.get(self._journal.node, 0)
+        if position:
+            await asyncio.to_thread(self._journal.acknowledge, message.node, position)

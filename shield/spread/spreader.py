@@ -1,0 +1,447 @@
+"""Spreads the orders of a node to all others, and those of others to it: one worker of the node does that for all.
+
+    an order ──> journal, on disk ──> carried out here ──> bus ──> all nodes ──> acknowledged
+                                                  └──> from node to node, where that fails, and without a bus
+
+Nothing waits for the bus or for another node but the receipt of an order, for two seconds; and a node that starts,
+for five.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from shield.bus.bus import Bus
+from shield.complaints import Complaints
+from shield.errors import ShieldError, StoreError
+from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
+from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
+from shield.spread.journal import JournalState, OrderJournal, OrderWish
+from shield.spread.limits import ClusterLimits
+from shield.spread.line import SILENT_SECONDS, BusLine, LineState
+
+log = logging.getLogger("shield.cluster")
+
+RECEIPT_SECONDS = 2.0
+"""For which the answer to an order waits for the other nodes."""
+
+START_SECONDS = 5.0
+"""For which a node that starts waits for what it missed; then it serves."""
+
+_LOOK_SECONDS = 0.05
+_ROUND_SECONDS = 1.0
+_DIRECT_SECONDS = 0.5  # for the bus to bring an order; then it goes to the node itself
+_RETRY_SECONDS = 1.0  # between two attempts at a node that can't be reached
+_OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of the others, without a bus and with one
+_SOME = 3
+_TRIM_SECONDS = 3600.0
+_LASTING_SECONDS = 5.0
+_OWN = 12  # times as long for those that are being carried out for their callers: of a million paths, say
+
+
+class WhenBlind(Enum):
+    """What a node does that is cut off from the others for too long; the value is the word in settings."""
+
+    SERVE = "serve"  # what it has, and raises an alarm
+    NOT_READY = "not-ready"  # says that it isn't ready, so that load balancers send its clients elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadTerms:
+    """`blind_seconds`: after so long without the others a node counts as blind, and a hole in the orders as final."""
+
+    blind_seconds: float = 600.0
+    when_blind: WhenBlind = WhenBlind.SERVE
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadStatistics:
+    """As of the last look. `missing` are the newest of this node's own orders that other nodes lack, by node."""
+
+    nodes: tuple[str, ...] = ()
+    journal: JournalState = field(default_factory=JournalState)
+    bus: LineState | None = None
+    unreachable: Mapping[str, str] = field(default_factory=dict)  # by node: why
+    behind: tuple[str, ...] = ()  # nodes that have carried out more than this one
+    blind_for: float = 0.0
+    gaps: int = 0  # times that orders turned out to be lost
+
+
+class Spreader:
+    """Of one worker. `conducts` says whether it is the one that does the work; `tell` has the others look at once.
+
+    `outdate` makes everything that is stored stale, bit by bit, for the reason that it is given.
+    """
+
+    def __init__(
+        self,
+        journal: OrderJournal,
+        nodes: OtherNodes,
+        carry_out: CarryOut,
+        *,
+        bus: Callable[[], Bus] | None,
+        conducts: Callable[[], bool],
+        tell: Callable[[], Awaitable[object]],
+        outdate: Callable[[str], Awaitable[None]],
+        terms: SpreadTerms,
+        now: Callable[[], float],
+        hints: Callable[[], Mapping[str, object]] = dict,
+        is_first: bool = True,
+        limits: ClusterLimits | None = None,
+    ) -> None:
+        """`is_first`: of the node's workers to be opened: nobody conducts yet. `limits` need a bus."""
+        self.journal = journal
+        self._nodes = nodes
+        self._carry_out_orders = carry_out
+        self._make_bus = bus
+        self._conducts = conducts
+        self._tell = tell
+        self._outdate = outdate
+        self._terms = terms
+        self._now = now
+        self._hints = hints
+        self._is_first = is_first
+        self._limits = limits
+        self._alone = asyncio.Lock()
+        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now)
+        self._bus: Bus | None = None
+        self._line: BusLine | None = None
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._work: asyncio.Task[None] | None = None
+        self._digests = b"", b""
+        self._reading: asyncio.Task[None] | None = None
+        self._complaints = Complaints(log, seconds=60.0)
+        self._state = JournalState()
+        self._met_at = now()  # when enough of the others were heard of last
+        self._stuck: tuple[Mapping[str, int], float] | None = None  # orders that others have, and since when
+        self._tried: dict[str, float] = {}
+        self._compared_at = self._trimmed_at = -float("inf")
+        self._new_since: float | None = None  # own orders that others lack are there
+        self._failing_since: float | None = None
+        self._undone: dict[tuple[str, int], float] = {}  # orders to be carried out, and since when that is known
+        self._gaps = 0
+
+    # for all workers
+
+    def others(self) -> tuple[str, ...]:
+        """The names of the other nodes."""
+        return self._nodes.others()
+
+    async def give(self, wishes: Sequence[OrderWish]) -> list[SpreadOrder]:
+        """Give orders to this node: once this returns they are on its disk, and will be carried out everywhere.
+
+        The caller carries them out here, and then says so (`given`). Raises StoreError.
+        """
+        return await asyncio.to_thread(self.journal.append, wishes)
+
+    async def given(self, orders: Sequence[SpreadOrder]) -> None:
+        """These orders were carried out here: let the others have them."""
+        await asyncio.to_thread(self.journal.complete, orders)
+        self._wake()
+        if not self._conducts():
+            task = asyncio.get_running_loop().create_task(self._told())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def missing(self, orders: Sequence[SpreadOrder]) -> tuple[str, ...]:
+        """The nodes that haven't carried out all of these orders of this node, two seconds from now at the latest."""
+        if not orders:
+            return ()
+        loop, newest = asyncio.get_running_loop(), max(order.sequence for order in orders)
+        until = loop.time() + RECEIPT_SECONDS
+        while True:
+            state = await asyncio.to_thread(self.journal.state)
+            missing = missing_at(self._nodes.others(), state.acknowledged, newest)
+            if not missing or loop.time() >= until:
+                return missing
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def carry_out(self, orders: Sequence[SpreadOrder]) -> Sequence[SpreadOrder]:
+        """Carry out orders, unless that was done meanwhile; returns those that were. One call at a time."""
+        if not orders:
+            return ()
+        async with self._alone:
+            wanted = await asyncio.to_thread(self.journal.wanted, orders)
+            done = await self._carry_out_orders(wanted)
+            await asyncio.to_thread(self.journal.complete, done)
+        return done
+
+    def ring(self, query: bytes = b"") -> bytes:
+        """Another worker of this node has a new order."""
+        self._wake()
+        return b"{}"
+
+    # for copies of what other nodes have
+
+    def position(self) -> bytes:
+        """What this node has carried out, as of a second ago; b"" if that isn't known."""
+        return self._digests[0]
+
+    def covers(self, position: bytes) -> bool:
+        """Whether a node with this position has carried out all orders that were known here a second ago."""
+        return bool(position) and position == self._digests[1]
+
+    # as a service
+
+    @property
+    def name(self) -> str:
+        return "orders from other nodes"
+
+    async def open(self) -> None:
+        """Carry out what this node missed: for five seconds at most, then it serves all the same."""
+        await self._read_digests()
+        self._work = asyncio.get_running_loop().create_task(self._run())
+        if not self._is_first:
+            return
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._again(0.0)
+                await self.exchange.with_nodes(self._nodes.others())
+                if self._line is not None:
+                    await self._line.caught_up.wait()
+        except TimeoutError:
+            pass
+        except StoreError as error:
+            log.error("orders of other nodes can't be carried out: %s", error)
+        away = [node for node in self._nodes.others() if node not in self.exchange.heard]
+        if away:
+            log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
+
+    def tick(self) -> None:
+        """Once a second."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_digests())
+        if self._work is not None and self._work.done() and not self._work.cancelled():
+            log.error("orders are spread no longer, and this begins anew", exc_info=self._work.exception())
+            self._work = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Let the others have what is new, if that takes no time, and end."""
+        tasks = [*self._tasks, *([] if self._reading is None else [self._reading])]
+        if self._work is not None:
+            tasks.append(self._work)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.exchange.close()
+        if self._bus is not None:
+            await self._bus.close()
+
+    def statistics(self) -> SpreadStatistics:
+        state, others = self._state, self._nodes.others()
+        return SpreadStatistics(
+            others,
+            state,
+            self._line.state if self._line is not None else LineState() if self._make_bus is not None else None,
+            {node: why for node, (_, why) in self.exchange.failed.items() if node in others},
+            tuple(sorted(self._behind())),
+            self._blind_for(),
+            self._gaps,
+        )
+
+    @property
+    def is_unready(self) -> bool:
+        """Whether load balancers are to send clients elsewhere, since this node may serve what was purged."""
+        return self._terms.when_blind is WhenBlind.NOT_READY and self._blind_for() >= self._terms.blind_seconds
+
+    def troubles(self) -> list[AlarmCause]:
+        """What people are woken for."""
+        found = []
+        blind_for = self._blind_for()
+        if blind_for >= self._terms.blind_seconds:
+            text = f"cut off from the other nodes for {blind_for:.0f} s: purges of others aren't carried out here"
+            found.append(AlarmCause(AlarmKind.CLUSTER, "", text))
+        elif self._failing_since is not None and self._now() - self._failing_since > _SELDOM_SECONDS:
+            text = f"{self._state.undone} orders of other nodes can't be carried out here; the log says why"
+            found.append(AlarmCause(AlarmKind.CLUSTER, "", text))
+        elif self._line is not None and not self._line.state.is_up:
+            away = self._now() - self._line.state.since
+            if away >= SILENT_SECONDS:
+                text = f"the bus is away for {away:.0f} s: purges go from node to node. {self._line.state.why}"
+                found.append(AlarmCause(AlarmKind.CLUSTER, "bus", text))
+        return found
+
+    # the worker that conducts
+
+    async def _run(self) -> None:
+        """Until it is cancelled."""
+        line: asyncio.Task[None] | None = None
+        limits: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self._news.clear()
+                if self._is_acting():
+                    if line is None and self._make_bus is not None:
+                        line, limits = self._connect()
+                    for task in (line, limits):
+                        if task is not None and task.done():
+                            raise RuntimeError("the way to the bus has ended") from task.exception()
+                    await self._round()
+                elif line is not None:
+                    await _ended(line, limits)
+                    line, limits, self._line = None, None, None
+                wait = _DIRECT_SECONDS if self._new_since is not None else _ROUND_SECONDS
+                try:
+                    await asyncio.wait_for(self._news.wait(), wait)
+                except TimeoutError:
+                    continue
+        finally:
+            await _ended(line, limits)
+            self._line = None
+
+    def _connect(self) -> tuple[asyncio.Task[None], asyncio.Task[None] | None]:
+        assert self._make_bus is not None
+        if self._bus is None:
+            self._bus = self._make_bus()
+        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._hints, now=self._now)
+        loop = asyncio.get_running_loop()
+        limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
+        return loop.create_task(self._line.run()), limits
+
+    async def _round(self) -> None:
+        """See who lacks what, and bring it to them."""
+        try:
+            now, others = self._now(), self._nodes.others()
+            await self._again()
+            self._state = await asyncio.to_thread(self.journal.state)
+            lacking = missing_at(others, self._state.acknowledged, self._state.positions.get(self.journal.node, 0))
+            by_bus = self._line is not None and self._line.state.is_up
+            if not lacking:
+                self._new_since = None
+            elif self._new_since is None:
+                self._new_since = now
+            wanted = set(lacking) if not by_bus or now - (self._new_since or now) >= _DIRECT_SECONDS else set()
+            wanted |= (self._behind() if self._stuck is None else set(others)) & set(others)
+            every = _SELDOM_SECONDS if by_bus else _OFTEN_SECONDS
+            if now - self._compared_at >= every:
+                self._compared_at = now
+                wanted |= set(random.sample(others, min(_SOME, len(others))))
+            for node in sorted(wanted):
+                self._bring(node, now)
+            self._look_around(now, others, by_bus=by_bus)
+            await self._close_gaps(now, others)
+            if now - self._trimmed_at >= _TRIM_SECONDS:
+                self._trimmed_at = now
+                await asyncio.to_thread(self.journal.trim)
+        except ShieldError as error:
+            self._complaints.say("round", self._now(), "orders can't be spread: %s", error)
+
+    def _bring(self, node: str, now: float) -> None:
+        """OrderExchange orders with a node, unless it failed just now."""
+        if node in self.exchange.failed and now - self._tried.get(node, -_RETRY_SECONDS) < _RETRY_SECONDS:
+            return
+        self._tried[node] = now
+        is_late = self.exchange.is_under_way(node)  # what is new may have missed it
+        task = self.exchange.with_node(node)
+        if is_late:
+            task.add_done_callback(lambda _: self._news.set())
+
+    async def _again(self, after: float = _LASTING_SECONDS) -> None:
+        """Carry out what is in the journal and wasn't, for so long: after a kill, or since it failed. Meanwhile
+        another worker may be about to.
+        """
+        now = self._now()
+        orders = await asyncio.to_thread(self.journal.undone)
+        self._undone = {order.place: self._undone.get(order.place, now) for order in orders}
+        own = self.journal.node
+        lasting = [
+            order
+            for order in orders
+            if now - self._undone[order.place] >= (min(after * _OWN, 60.0) if order.node == own else after)
+        ]
+        await self.carry_out(lasting)
+        if not await asyncio.to_thread(self.journal.wanted, lasting):
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = now
+
+    def _behind(self) -> set[str]:
+        """Nodes that have carried out something that this one lacks."""
+        found = {
+            node for node, (_, said) in self.exchange.heard.items() if behind(self._state.positions, said.positions)
+        }
+        if self._line is not None:
+            for node, told in self._line.state.said.items():
+                positions = told.get("positions")
+                if isinstance(positions, dict) and behind(self._state.positions, positions):
+                    found.add(node)
+        return found - {self.journal.node}
+
+    def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
+        heard = [node for node, (at, _) in self.exchange.heard.items() if node in others and now - at < 60.0]
+        if by_bus or not is_blind(len(others), len(heard)):
+            self._met_at = now
+
+    def _blind_for(self) -> float:
+        """Seconds for which too little was heard of the others; 0 while all is well."""
+        seconds = self._now() - self._met_at
+        return seconds if self._conducts() and seconds > SILENT_SECONDS else 0.0
+
+    async def _close_gaps(self, now: float, others: Sequence[str]) -> None:
+        """Go on without orders that no node has any more: what was stored before them may be out of date."""
+        said = {node: message for node, (_, message) in self.exchange.heard.items() if node in others}
+        ahead: dict[str, int] = {}
+        for message in said.values():
+            for node, position in behind(self._state.positions, message.positions).items():
+                ahead[node] = max(ahead.get(node, 0), position)
+        holes = await asyncio.to_thread(self.journal.gaps)
+        stuck = {**ahead, **holes}
+        if not stuck or self._failing_since is not None:
+            self._stuck = None
+            return
+        if self._stuck is None or any(self._state.positions.get(node, 0) > at for node, at in self._stuck[0].items()):
+            self._stuck = {node: self._state.positions.get(node, 0) for node in stuck}, now
+            return
+        since = self._stuck[1]
+        asked = {node for node, (at, _) in self.exchange.heard.items() if at > since}
+        is_final = now - since >= self._terms.blind_seconds
+        if not asked.issuperset(others) and not (is_final and asked):
+            return  # it may be at one that can't be reached
+        places = lost(self._state.positions, [said[node] for node in said if node in asked])
+        for node, until in holes.items():
+            if all(message.positions.get(node, 0) < until for message in said.values()):
+                places[node] = max(places.get(node, 0), until)
+        if places:
+            named = ", ".join(sorted(places))
+            await self._outdate(f"orders given to {named} are lost: no node remembers them")
+            await asyncio.to_thread(self.journal.skip, places)
+            self._gaps += 1
+        self._stuck = None
+
+    def _is_acting(self) -> bool:
+        """Whether this worker does the work: the first one before anybody conducts, too."""
+        if self._conducts():
+            self._is_first = False
+            return True
+        return self._is_first
+
+    async def _read_digests(self) -> None:
+        try:
+            self._digests = await asyncio.to_thread(self.journal.digests)
+        except StoreError:
+            self._digests = b"", b""
+
+    async def _told(self) -> None:
+        await self._tell()
+
+    def _wake(self) -> None:
+        self._news.set()
+        if self._line is not None:
+            self._line.ring()
+
+
+async def _ended(*tasks: asyncio.Task[None] | None) -> None:
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
