@@ -5,7 +5,8 @@
 Two origins, a node of two workers with RAM and a disk, and a client, all real processes; but the clock is the
 traffic's: each minute's requests are sent as fast as the node can answer, then the clock moves on by a minute.
 Zipf, drift, crawlers from two to five; at ten a fiftieth of the images is purged; at eleven the near origin is out
-for twenty minutes. On the next day somebody floods an object with queries that never come again. It ends with 1 unless
+for twenty minutes. On the next day somebody floods an object with queries that never come again. It ends with 1
+unless
 
 - the ledger has the requests and bytes that the origins themselves counted, to a thousandth
 - the month's bill that `shield cost` expects from the ledger is what `shield simulate` foretells from the log of the
