@@ -25,6 +25,7 @@ from typing import Any
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Request
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.peers import words
@@ -100,12 +101,27 @@ class Cluster:
             return self._owners.fetch(names, want)
         order = self.nodes.ring.order(key.digest)
         if order[0] == self.nodes.own:
-            if self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key):
+            if self._may_inherit(order, key, want):
                 return self._inherit(order[1], key, request, names, want)
             return self._owners.fetch(names, want)
         if request.is_last_hop:
             return self._owners.fetch(names, want)
         return self._fetch_from(order[:2], key, request, names, want)
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """As `Origins.begin`, of a key that this node owns; None for others."""
+        key, request = want.key, want.request
+        if key is None or request is None or want.alone:
+            return self._owners.begin(names, want, taker)
+        order = self.nodes.ring.order(key.digest)
+        takes_another = not request.is_last_hop
+        if order[0] == self.nodes.own:
+            takes_another = self._may_inherit(order, key, want)
+        return None if takes_another else self._owners.begin(names, want, taker)
+
+    def _may_inherit(self, order: Sequence[str], key: CacheKey, want: Want) -> bool:
+        """Whether the second of a key's order may have an entry that this node, its owner, lacks."""
+        return self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key)
 
     async def _inherit(
         self, name: str, key: CacheKey, request: Request, names: Sequence[str], want: Want

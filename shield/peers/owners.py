@@ -24,6 +24,7 @@ from shield.messages import Request
 from shield.origin.connection import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.pool import Pool
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Want
@@ -114,6 +115,13 @@ class Owners:
         if key is None or request is None or owner == self._worker:
             return self._origins.fetch(names, want)
         return self._fetch_from(owner, key, request, names, want)
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """As `Origins.begin`, of a key that this worker owns; None for others."""
+        key = want.key
+        if key is None or want.request is None or want.alone or self._owner(key.digest) == self._worker:
+            return self._origins.begin(names, want, taker)
+        return None
 
     async def _fetch_from(
         self, owner: int, key: CacheKey, request: Request, names: Sequence[str], want: Want
