@@ -243,11 +243,9 @@ def _print_focus(
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
     labels = {
-        name: {
-            "x_node": settings.node,
-            **{f"x_{key}": value for key, value in {**settings.labels, **of.labels}.items()},
-        }
-        for name, of in settings.origins.items()
+        name: {"x_node": settings.node}
+        | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
+        for name, origin in settings.origins.items()
     }
     for row in focus_rows(usage, prices, facts, labels, version):
         writer.writerow(row)

@@ -193,8 +193,8 @@ class FillTable:
             self._all_sliced.add(fill)
         elif entry.freshness.born > fill.entry.freshness.born:
             fill.entry = entry  # it was validated meanwhile
-        if request.is_last_hop:
-            fill.end_hops()
+        if request.hops:
+            fill.note_hops(request.hops)
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
@@ -307,10 +307,10 @@ class FillTable:
         fill = self._under_way(resource, request.method)
         if fill is None or not _serves(fill, request, self._clock()):
             return None
-        if request.is_last_hop and not fill.question.request.is_last_hop:
-            if fill.question.want.asks_node or fill.by_node:
+        if request.hops:
+            if 0 < fill.question.want.asks <= request.hops:
                 return None  # two nodes could wait for each other
-            fill.question.request.end_hops()
+            fill.question.request.note_hops(request.hops)
         return fill
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:

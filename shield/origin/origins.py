@@ -253,7 +253,8 @@ class Origins:
         self, flow: Flow, names: Sequence[str], order: Sequence[str], want: Want, lot: Lot
     ) -> Fetched | Absent | Failed:
         """A fetch whose first origin has a cap on its bytes: it waits for its place there before it begins."""
-        over = await _placed(flow, lot.deadline_seconds)
+        refused = lot.origins[order[0]].budget.does(BudgetAct.REFUSE)  # it needs no place
+        over = None if refused else await _placed(flow, lot.deadline_seconds)
         began = self._now()
         race = self._race(names, order, want, lot, began)
         return await (race.run() if over is None else race.run_after(order[0], began, over))

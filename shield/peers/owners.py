@@ -144,7 +144,7 @@ class Owners:
     async def _ask(self, owner: int, key: CacheKey, request: Request, want: Want) -> Fetched | Absent | Failed:
         """The owner's response. Raises OriginError when it is of no use."""
         other = Respondent(f"worker-{owner}", self._pools[owner], self._node)
-        further = (words.LAST_HOP,) if request.is_last_hop else ()
+        further = ((words.HOPS, b"%d" % request.hops),) if request.hops else ()
         deadline = self._now() + self._timeouts.first_byte
         return await ask(other, key, request, want, further, deadline=deadline, clock=self._clock)
 

@@ -44,7 +44,7 @@ def focus_rows(
     version: str,
 ) -> Iterator[dict[str, str]]:
     """Two rows, of bytes and of requests, for each hour, origin, route and reason; origins without a price are left
-    out. `origins` have a provider, a region and a bucket by name; `labels` are added to the tags of each one's rows.
+    out. `origins` have a provider, a region and a bucket by name; `labels` are by origin, and among its rows' tags.
     """
     rates = charges(usage, prices)
     hours: dict[tuple[int, str, str, str], list[Usage]] = {}
