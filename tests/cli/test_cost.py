@@ -146,7 +146,7 @@ def test_by_tag_lines_have_their_share_and_the_rest_is_said(config: Path, capsys
 
 def test_labels_choose_origins(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load(config.read_text())
-    settings["origins"]["iad"]["labels"] = {"team": "web"}
+    settings["origins"]["iad"]["labels"] = {"team": "archive"}
     config.write_text(yaml.safe_dump(settings))
 
     def received(*labels: str) -> int:
@@ -155,9 +155,9 @@ def test_labels_choose_origins(config: Path, capsys: pytest.CaptureFixture[str])
         assert isinstance(size, int)
         return size
 
-    assert received("team=web") == 5 * GB
+    assert received("team=archive") == 5 * GB
     assert received("environment=prod") == received() == 45 * GB
-    assert received("environment=prod", "team=web") == 5 * GB
+    assert received("environment=prod", "team=archive") == 5 * GB
     assert cost(config, by="origin", month=None, form="json", labels=["team=x"], now=NOW) == 2
     assert "--label team=x: no origin has it" in capsys.readouterr().err
     assert cost(config, by="origin", month=None, form="json", labels=["team"], now=NOW) == 2
