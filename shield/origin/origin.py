@@ -338,6 +338,8 @@ class Origin:
     def _heard(self, response: Response, note: Note) -> None:
         """The head of a response has come."""
         note.meter.answered(response.head.status)
+        if (tags := self.meters.tags) is not None:
+            tags.answered(self.name, response.head, note.body_of(response.head))
         self.first_bytes.add(self._now() - note.began)
 
     def _note(self, want: Want, extra: Extra | None, *, opens: bool) -> Note:
