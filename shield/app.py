@@ -57,7 +57,7 @@ from shield.build.spreading import spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import budget_watch, keeper_of, usage_of
+from shield.build.usage import budget_watch, keeper_of, tag_meter, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -203,7 +203,7 @@ def build(
         },
         clock=clock,
     )
-    usage = usage_of(origins, counters)
+    origins.meters.tags, usage = tag_meter(settings), usage_of(origins, counters)
     keeper = keeper_of(
         settings,
         place.state,
