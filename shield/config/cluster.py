@@ -13,6 +13,7 @@ from shield.config.section import (
     File,
     Listen,
     ListenAddress,
+    Name,
     NodeName,
     Region,
     Secret,
@@ -110,6 +111,11 @@ class ClusterSettings(Section):
         default=None,
         description="Address on which this node's first worker listens for other nodes; worker n on the port n "
         "above. If omitted: its own in nodes; with dns, that port on all IPv4 addresses.",
+    )
+    near: tuple[Name, ...] = Field(
+        default=(),
+        description="Origins that this node's region is near to. Nodes of other regions then ask this one for their "
+        "objects, if it is nearer to them than the origin by measurement.",
     )
     secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
         default=None,

@@ -34,6 +34,7 @@ TINY = {
     "loadtest.origins": "--minutes 5 --rates 2 --workers 2",
     "loadtest.outage": "--only hung --seconds 2 --rate 20 --recovery 0 --most-slow 1000 --most-fetches 1000",
     "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
+    "loadtest.pauses": "--entries 200 --room 100",
     "loadtest.policies": "--requests 400 --objects 80",
     "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
     "loadtest.throttling": "--objects 300 --rate 20",
