@@ -150,6 +150,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     heap        returns freed memory to the system, and lets the garbage collector make no pauses
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
+    compiled    whether this installation is
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped

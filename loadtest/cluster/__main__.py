@@ -38,9 +38,13 @@ def main() -> None:
         parts[name]()
 
 
+def _counts(nodes: int) -> list[int]:
+    return [count for count in (3, 10, 30) if count < nodes] + [nodes]
+
+
 def show_balance(nodes: int) -> None:
     print("  nodes   least   greatest   by chance with 10^8 keys")
-    for count in (3, 10, 30, nodes):
+    for count in _counts(nodes):
         found = balance(dict.fromkeys(names(count), 1.0), KEYS)
         print(f"  {count:5}  {found.least:6.3f}     {found.greatest:6.3f}   {found.by_chance:.4f}")
     weights = {name: 1.0 + number % 4 for number, name in enumerate(names(nodes))}
@@ -89,7 +93,7 @@ def show_herd(nodes: int) -> None:
 
 def show_purges(nodes: int) -> None:
     print("  nodes   way              median   worst    messages   bytes")
-    counts = sorted({3, 10, 30, nodes})
+    counts = _counts(nodes)
     for count in counts:
         _print_fan_out(count, "node to node", asyncio.run(directly(count, 20)))
     program = shutil.which("redis-server")

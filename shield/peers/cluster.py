@@ -119,7 +119,7 @@ class Cluster:
         return self._owners.begin(names, want, taker)
 
     def _may_ask_on(self, request: Request, key: CacheKey) -> bool:
-        """Whether another node may have what this one would fetch: it stood in for this one, or is in another region."""
+        """Whether another node may have what this one would fetch: one that stood in for it, or of another region."""
         return (self.heritage.is_open or bool(self.nodes.regions)) and request.hops < 2 and self._owners.owns(key)
 
     async def _fetch_here(
