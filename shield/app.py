@@ -92,6 +92,7 @@ from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.parting import Parting
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -481,6 +482,7 @@ def build(
         fills=fills,
         owners=owners,
         nodes=nodes,
+        hand_over=None if cluster is None else Parting(cluster, proxy, store, fills, tops).hand_over,
         origins=origins,
         drills=drills,
         alarms=alarms,

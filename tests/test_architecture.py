@@ -37,7 +37,7 @@ ROWS = [
     ["cluster_figures", "spread_figures"],
     ["families", "client_figures", "process_figures", "store_figures", "purge_figures", "budget_figures"],
     ["gate_figures"],
-    ["peers.node_front"],
+    ["peers.node_front", "peers.parting"],
     ["peers.front"],
     ["edge", "admin"],
     ["warm"],
