@@ -24,6 +24,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
 # What makes a run short; given last, these options win over those of the document.
 TINY = {
     "loadtest.amplification": "--megabytes 24 --times 1",
+    "loadtest.cluster": "--only balance,purges --nodes 4",
     "loadtest.compare": "--only hits --sizes 1000 --rounds 1 --seconds 1",
     "loadtest.chaos": "--seconds 1 --clients 8",
     "loadtest.day": "--requests 400 --images 60 --short --pace 0 --most-off 9",
