@@ -156,8 +156,8 @@ def pair(routes: int) -> Iterator[Pair]:
             place = Place(directory / name, free_port(), free_port(), origin_port, descriptors)
             place.directory.mkdir()
             command = SERVERS[name](place)
-            if name == "shield" and routes > 1:
-                _add_routes(Path(command[-1]), routes)
+            if name == "shield":
+                _prepare(Path(command[-1]), routes)
             log = directory / f"{name}.log"
             started.append(Process(name, command, core=SERVER_CORE, port=place.port, log=log))
             started[-1].wait_until_it_listens()
@@ -168,9 +168,10 @@ def pair(routes: int) -> Iterator[Pair]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _add_routes(config: Path, routes: int) -> None:
-    """Routes that don't match, beside the one that does."""
+def _prepare(config: Path, routes: int) -> None:
+    """Room for any number of clients, all of one address; routes that don't match, beside the one that does."""
     settings = json.loads(config.read_text())
+    settings["limits"] = {"connections_per_address": 0}
     settings["routes"] = {f"other-{number}": {"match": f"/other/{number}"} for number in range(routes - 1)}
     settings["routes"]["all"] = {"match": "/"}
     config.write_text(json.dumps(settings))
