@@ -46,7 +46,7 @@ from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 22
+LAYOUT = 23
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256

@@ -149,8 +149,8 @@ class Race:
             answer = await origin.fetch(self._want, deadline=step.deadline, clock=self._clock, extra=step.extra)
         except OriginError as error:
             answer = error.with_traceback(None)  # its frames hold it
-        except Exception as error:  # a bug must end the fetch
-            self._bug = error
+        except Exception as bug:  # it must end the fetch
+            self._bug = bug
             self._wake()
             return
         finally:

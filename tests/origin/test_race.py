@@ -20,7 +20,10 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.attempts import Extra
 from shield.shared import Seat
+from tests.compiled import INTERPRETED_ONLY
 from tests.node import FakeClock
+
+pytestmark = INTERPRETED_ONLY  # an origin's `fetch` is replaced
 
 SETTINGS = Settings.model_validate(
     {
