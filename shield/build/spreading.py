@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -98,8 +100,15 @@ def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> Ord
     name = f"orders-{settings.node}.sqlite"
     if place.state is not None:
         return OrderJournal(place.state / name, settings.node, clock=clock)
-    directory = Path(place.peers[0]).parent if place.peers else Path(tempfile.mkdtemp(prefix="shield-"))
+    directory = Path(place.peers[0]).parent if place.peers else _passing_directory()
     return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
+
+
+def _passing_directory() -> Path:
+    """One that is gone with this process."""
+    made = tempfile.mkdtemp(prefix="shield-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def _bus_maker(cluster: ClusterSettings) -> Callable[[], Bus] | None:
