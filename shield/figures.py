@@ -12,6 +12,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.budget_figures import budget_families, spike_families
 from shield.client_figures import connection_families, request_families, words
 from shield.cluster_figures import ClusterFigures
+from shield.compiled import is_compiled
 from shield.drill.drills import Drills
 from shield.edge.door import Door
 from shield.edge.guard import Guard
@@ -160,6 +161,7 @@ class Figures:
         return {
             "node": self.name,
             "version": __version__,
+            "compiled": is_compiled(),
             "ready": vitals.ready,
             "uptime_seconds": round(self.clock() - self.started, 1),
             "configuration": asdict(vitals.configuration),

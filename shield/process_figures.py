@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import platform
 
-from shield import __version__, histograms
+from shield import __version__
+from shield.compiled import is_compiled
 from shield.histograms import Histogram
 from shield.observe.metrics import Family, Sample, timed
 from shield.process import ProcessStatistics
 
-_COMPILED = "no" if str(histograms.__file__).endswith(".py") else "yes"
-
 
 def build_family() -> Family:
     """What runs."""
-    labels = {"version": __version__, "python": platform.python_version(), "compiled": _COMPILED}
+    compiled = "yes" if is_compiled() else "no"
+    labels = {"version": __version__, "python": platform.python_version(), "compiled": compiled}
     return Family("build_info", "1 for the version that runs", [Sample(1.0, labels)], gauge=True, alike=True)
 
 

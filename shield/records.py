@@ -441,7 +441,7 @@ class Seen:
                     failures.append((counts[at + 1], counts[at + 2]))
             if records.is_alive(worker, now):
                 steady = records.steady_since(worker)
-                waiting += [max(each, steady) for each in times[WAITING:USE].tolist() if each > since]
+                waiting += [max(each, steady) for each in times[WAITING:USE] if each > since]
         return Evidence(
             ok=totals[Came.OK] + totals[Came.ABSENT],
             failed=totals[Came.FAILED] + totals[Came.DIALLED] + totals[Came.AUTH],

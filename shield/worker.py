@@ -77,6 +77,12 @@ class Plan:
             nodes_tls=nodes_tls(settings),
         )
 
+    def followed_by(self, plan: Plan) -> Plan:
+        """The plan after this one, with which clients' TLS sessions go on as far as they may."""
+        if self.tls is None or plan.tls is None:
+            return plan
+        return replace(plan, tls=self.tls.renewed(plan.tls))
+
     @property
     def scheme(self) -> str:
         return "http" if self.tls is None else "https"
@@ -252,6 +258,8 @@ class _Worker:
 
     def _show(self, context: ServerContext) -> None:
         """Certificates to be shown from now on."""
+        context = context if self._plan.tls is None else self._plan.tls.renewed(context)
+        self._plan = replace(self._plan, tls=context)
         self._node.vitals.certificate_expires = context.expires
         for greeter in self._greeters:
             greeter.use(context)

@@ -56,7 +56,7 @@ ROWS = [
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],
-    ["errors", "messages", "replaced", "line", "signals", "kept"],
+    ["errors", "messages", "replaced", "line", "signals", "kept", "compiled"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

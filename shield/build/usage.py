@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from shield.config.settings import Settings
-from shield.egress.budgets import BudgetTerms
+from shield.egress.budgets import BudgetTerms, BudgetWatch
 from shield.egress.keeper import LedgerKeeper, OfOthers
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
+from shield.peers.nodes import Nodes
 
 
 def ledger_path(settings: Settings, state: Path | None) -> Path | None:
@@ -31,6 +33,43 @@ def budget_terms(settings: Settings) -> BudgetTerms:
         tuple([each.rule(name, each.names(origins, labels)) for name, each in settings.budgets.items()]),
         {name: None if origin.price is None else origin.price.price for name, origin in origins.items()},
     )
+
+
+EGRESS = b"*egress"
+"""The order by which a node asks another one what it has read in the present day and month."""
+
+
+def budget_watch(
+    settings: Settings,
+    origins: Origins,
+    ledger: Ledger | None,
+    nodes: Nodes | None,
+    clock: Callable[[], float],
+) -> BudgetWatch:
+    """The budgets, as one worker sees them; together with the other `nodes` of a cluster."""
+
+    async def ask_others() -> dict[str, bytes]:
+        assert nodes is not None
+        names = nodes.others()
+        answers = await asyncio.gather(*[nodes.send(name, EGRESS) for name in names], return_exceptions=True)
+        return {name: each for name, each in zip(names, answers, strict=True) if isinstance(each, bytes)}
+
+    watch = BudgetWatch(
+        budget_terms(settings),
+        cells=origins.thrift.cells,
+        meters=origins.meters,
+        ledger=ledger,
+        clock=clock,
+        others=None if nodes is None else ask_others,
+    )
+    origins.thrift.spend = watch.look
+    if nodes is not None:
+
+        async def answer(sender: str, body: bytes) -> bytes:
+            return watch.answer()
+
+        nodes.orders[EGRESS] = answer
+    return watch
 
 
 def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import platform
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,7 @@ from shield.cli.store import app as _store
 from shield.cli.warm import warm as _warm
 from shield.cli.watch import log as _log
 from shield.cli.watch import top as _top
+from shield.compiled import is_compiled
 
 _app = typer.Typer(
     name="shield",
@@ -53,14 +55,21 @@ def main() -> None:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"shield {__version__}")
+        runs = f"Python {platform.python_version()}, {'compiled' if is_compiled() else 'not compiled'}"
+        print(f"shield {__version__} ({runs})")
         raise typer.Exit
 
 
 @_app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version, Python's, and whether it is compiled.",
+        ),
     ] = False,
 ) -> None:
     begin_run()

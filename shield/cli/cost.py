@@ -186,6 +186,10 @@ def _print_focus(
     }
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
-    labels = {"x_node": settings.node, **{f"x_{name}": value for name, value in settings.labels.items()}}
+    labels = {
+        name: {"x_node": settings.node}
+        | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
+        for name, origin in settings.origins.items()
+    }
     for row in focus_rows(usage, prices, facts, labels, version):
         writer.writerow(row)

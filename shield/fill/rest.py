@@ -81,6 +81,7 @@ class Rest:
         "_version",
         "_want",
     )
+    __deletable__ = ("_fill",)  # said for mypyc
 
     def __init__(
         self, fill: Incomplete, body: Arriving, question: Question, means: Means, registry: SlicedRegistry

@@ -60,7 +60,7 @@ class ChunkReader:
         if len(data) < stop:
             if place < len(data):
                 self._left = stop - len(data) + 2
-                self._response.deliver(data[place:])
+                self._response.deliver(data[place:] if place else data)  # compiled, a slice is always a copy
             return place
         if body:
             self._left = 2

@@ -106,6 +106,11 @@ class Note:
         seen.end(self._slot)
         self._leave()
 
+    def withdraw(self) -> None:
+        """There was no attempt after all."""
+        self._seen.end(self._slot)
+        self._leave()
+
     def _leave(self) -> None:
         self._gate.used -= 1
         if self._gate.waiting:

@@ -23,7 +23,7 @@ from shield.origin.connection import Asked, Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.flow import Flow
 from shield.origin.resolver import Address, Resolver
-from shield.origin.response import Response
+from shield.origin.response import Asker, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 from shield.rules import attempts
 
@@ -107,16 +107,35 @@ class Pool:
             connection = await self._renewed(connection, asked)
         if connection.served:
             self._reused_total += 1
-        response = connection.ask(asked)
+        return await self.await_head(connection, connection.ask(asked), asked)
+
+    def ask(self, asked: Asked, asker: Asker) -> tuple[Connection, Response] | None:
+        """The same as far as it needs no waiting: the request is sent on a kept connection, and `asker` is told of
+        the response later; unless that has a head, and no address `has_ill`, `await_head` goes on. None if no
+        connection is free.
+        """
+        connection = self._take_idle()
+        if connection is None:
+            return None
+        if connection.served:
+            self._reused_total += 1
+        return connection, connection.ask(asked, asker)
+
+    async def await_head(self, connection: Connection, response: Response, asked: Asked) -> Response:
+        """The response to a request that was sent, or is sent again, as `fetch`."""
         try:
-            await response.arrived
+            await response.arrived()
         except asyncio.CancelledError:
-            self._note_silence(connection)
-            response.close()
+            self.give_up(connection, response)
             raise
         if response.answered and not self._ill:
             return response
         return await self._go_on(connection, response, asked)
+
+    def give_up(self, connection: Connection, response: Response) -> None:
+        """Nobody waits for the head of a response any more."""
+        self._note_silence(connection)
+        response.close()
 
     async def _renewed(self, connection: Connection, asked: Asked) -> Connection:
         """A new connection in the place of a kept one."""
@@ -189,6 +208,16 @@ class Pool:
     def opens(self) -> bool:
         """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
         return not self._idle and self._lent < self._limits.connections
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a kept connection seems to be free."""
+        return bool(self._idle)
+
+    @property
+    def has_ill(self) -> bool:
+        """Whether an address failed lately, so that responses are to be noted."""
+        return bool(self._ill)
 
     @property
     def in_use(self) -> bool:
@@ -446,7 +475,7 @@ async def _answer(connection: Connection, asked: Asked) -> Response:
     """The response on a connection that is free; unanswered if it isn't `answered`."""
     response = connection.ask(asked)
     try:
-        await response.arrived
+        await response.arrived()
     except asyncio.CancelledError:
         response.close()
         raise

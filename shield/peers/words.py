@@ -29,8 +29,8 @@ WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
 STORED_ONLY = (b"shield-stored-only", b"1")
 """A line of requests that are answered by a fresh entry that is stored as a whole, or refused."""
-LAST_HOP = (b"shield-last-hop", b"1")
-"""A line of requests for which no other node may be asked."""
+HOPS = b"shield-hops"
+"""The field of requests with their hops, as in `Request.hops`, if there are any."""
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 

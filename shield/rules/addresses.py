@@ -41,11 +41,11 @@ class Networks:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self._unix = False
+        self._has_unix = False
         self._shifted: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
         for text in texts:
             if text == UNIX:
-                self._unix = True
+                self._has_unix = True
                 continue
             network = network_of(text)
             shift = network.max_prefixlen - network.prefixlen
@@ -55,12 +55,12 @@ class Networks:
         if peer is None:
             return False
         if isinstance(peer, str):
-            return self._unix
+            return self._has_unix
         number = int(peer)
         return any(number >> shift in known for shift, known in self._shifted[peer.version].items())
 
     def __bool__(self) -> bool:
-        return self._unix or any(self._shifted.values())
+        return self._has_unix or any(self._shifted.values())
 
 
 def network_of(text: str) -> IPNetwork:

@@ -25,7 +25,12 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "shield.yaml"
     ledger = tmp_path / "ledger.sqlite"
     origins = {
-        "fra": {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": {"egress": 0.1, "requests": 0.5}},
+        "fra": {
+            "provider": "http",
+            "endpoint": "http://127.0.0.1:1",
+            "price": {"egress": 0.1, "requests": 0.5},
+            "labels": {"team": "web"},
+        },
         "iad": {"provider": "http", "endpoint": "http://127.0.0.1:2"},
     }
     settings = {"origins": origins, "ledger": {"path": str(ledger)}, "labels": {"environment": "prod"}}
@@ -79,6 +84,7 @@ def test_focus_rows_add_up_to_the_bill_and_are_marked_as_estimates(
     assert rows[0]["BillingPeriodEnd"] == "2026-12-01T00:00:00Z"
     tags = json.loads(rows[0]["Tags"])
     assert tags["x_estimate"] == "true" and tags["x_environment"] == "prod" and tags["x_origin"] == "fra"
+    assert tags["x_team"] == "web"  # the origin's own
 
 
 @pytest.mark.parametrize(

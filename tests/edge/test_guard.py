@@ -19,6 +19,7 @@ from shield.regime import Regime
 from shield.reply import Reply
 from shield.rules.signed_urls import Links, signature
 from tests.client import Answer, Client, request
+from tests.compiled import INTERPRETED_ONLY
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Close, Wait
@@ -322,6 +323,7 @@ def test_the_reason_is_in_our_own_log_and_metrics_only(guarded: Open) -> None:
     assert [sample.value for sample in requests.samples if sample.labels["cache"] == "refused"] == [3]
 
 
+@INTERPRETED_ONLY
 def test_secrets_and_signatures_go_no_further(
     guarded: Open, origin: FaultyOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from shield.edge.states import Reading
 from shield.edge.turn import Turn
 from shield.errors import RequestError
 from shield.rules.limits import ClientLimits
+from tests.compiled import INTERPRETED_ONLY
 from tests.depth import tries
 from tests.edge.test_fuzz import CHANGES, SEEDS, changed
 
@@ -121,6 +122,7 @@ class Recorder(RequestReader):
         self._take_no_more()
 
 
+@INTERPRETED_ONLY
 @given(data=st.one_of(MADE, MUTATED))
 @example(CDN)
 @settings(max_examples=tries(600))

@@ -16,12 +16,14 @@ from shield.fill.table import FillTable
 from shield.messages import Field, Part, Request, ResponseHead
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
+from shield.origin.plain import FetchTaker
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Outcome
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.reply import Replies, Reply
+from shield.rules.amplification import AmplificationLimits
 from shield.rules.key import CacheKey
 from shield.rules.purging import PurgeMark
 from shield.rules.routes import Route, Routes
@@ -41,6 +43,7 @@ T = TypeVar("T")
 MIB = 1 << 20
 SLICE = 64 << 10
 VIA = b"1.1 test-1"
+PEER = "192.0.2.1"
 
 
 class FakeConnection:
@@ -72,7 +75,7 @@ class Fetch:
         self.key = key
         self.want = want
         self.connection = FakeConnection()
-        self.response = Response(self.connection, asyncio.get_running_loop().create_future(), MIB)
+        self.response = Response(self.connection, MIB)
         self.result: asyncio.Future[Fetched | Absent | Failed] = asyncio.get_running_loop().create_future()
         self._clock = clock
 
@@ -141,6 +144,9 @@ class FakeSource:
         fetch = Fetch(want.key, want, self._clock)
         self.fetches.append(fetch)
         return await fetch.result
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> None:
+        """All of its fetches take a task."""
 
     @property
     def last(self) -> Fetch:
@@ -230,6 +236,7 @@ class Ground:
         path: Path | None = None,
         policy: FillPolicy | None = None,
         memory: int = 64 * MIB,
+        amplification: AmplificationLimits | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.source = FakeSource(self.clock)
@@ -246,7 +253,7 @@ class Ground:
         )
         self.fills = FillTable(self.means)
         self.counters = Counters()
-        regime = Regime(Routes([route or Route("default", origins=("fra",))]))
+        regime = Regime(Routes([route or Route("default", origins=("fra",))]), amplification=amplification)
         in_force = InForce(regime, origins=lambda: {"fra", "iad"})
         replies = Replies(node="test-1", via=VIA, retry_after_seconds=1.0)
         self.proxy = Proxy(
@@ -273,7 +280,7 @@ class Ground:
         if reply is not None:
             client.reply(reply)
         else:
-            transfer = self.proxy.open(request, client)
+            transfer = self.proxy.open(request, client, peer=PEER)
             assert isinstance(transfer, Transfer)
             client.transfer = transfer
         return client

@@ -189,12 +189,8 @@ def test_another_version_is_no_part_of_this_one(tmp_path: Path) -> None:
     _after_a_first_slice(then, tmp_path)
 
 
-def test_an_address_without_budget_never_has_a_slice_fetched_for_little(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_without_budget_never_has_a_slice_fetched_for_little(tmp_path: Path) -> None:
     async def scenario(ground: Ground) -> None:
-        account = Account(AmplificationLimits(burst=SLICE - 1), ground.clock())
-        monkeypatch.setattr("shield.proxy.Accounts.of", lambda *_: account)
         for number in range(3):
             client = await ground.asked(fields=of(SLICE + 10, SLICE + 20))
             assert ground.source.fetches[number].want.span == Span(SLICE, SLICE + GRID)
@@ -203,21 +199,13 @@ def test_an_address_without_budget_never_has_a_slice_fetched_for_little(
 
         assert ground.fills.statistics().thrifty == {"exact": 2}
 
-    on_ground(scenario, path=tmp_path)
-
-
-def _spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    account = Account(AmplificationLimits(burst=1), 0.0)
-    monkeypatch.setattr("shield.proxy.Accounts.of", lambda *_: account)
-    monkeypatch.setattr(Account, "affords", lambda *_: False)
+    on_ground(scenario, path=tmp_path, amplification=AmplificationLimits(burst=SLICE - 1))
 
 
 @pytest.mark.parametrize("in_slices", [True, False])
 def test_a_body_for_an_address_without_budget_comes_no_faster_than_it_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_slices: bool
+    tmp_path: Path, in_slices: bool
 ) -> None:
-    _spent(monkeypatch)
-
     async def scenario(ground: Ground) -> None:
         client = ground.asks(ready=False)
         await turns()
@@ -237,7 +225,7 @@ def test_a_body_for_an_address_without_budget_comes_no_faster_than_it_is_taken(
         assert client.body == BODY
         assert ground.fills.statistics().thrifty["paced"] >= 1
 
-    on_ground(scenario, path=tmp_path if in_slices else None)
+    on_ground(scenario, path=tmp_path if in_slices else None, amplification=AmplificationLimits(burst=0))
 
 
 def test_touches_are_bounded_and_the_oldest_are_forgotten() -> None:

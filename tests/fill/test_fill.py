@@ -13,6 +13,7 @@ import pytest
 
 from shield.config.settings import Settings
 from tests.client import Answer, Client, fetch, request
+from tests.compiled import INTERPRETED_ONLY
 from tests.doubles.faults import at_body, chunked, preceded_by, says, until_close
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.gate import Gate
@@ -454,6 +455,7 @@ def test_a_chunked_body_that_grows_too_large_is_given_to_those_present_and_not_s
     assert origin.fetches("/a") == 2
 
 
+@INTERPRETED_ONLY
 def test_a_bug_of_ours_releases_the_followers(
     shield: Shield, origin: FaultyOrigin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

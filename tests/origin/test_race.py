@@ -20,7 +20,10 @@ from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.attempts import Extra
 from shield.shared import Seat
+from tests.compiled import INTERPRETED_ONLY
 from tests.node import FakeClock
+
+pytestmark = INTERPRETED_ONLY  # an origin's `fetch` is replaced
 
 SETTINGS = Settings.model_validate(
     {
@@ -88,7 +91,7 @@ class Line:
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
-        response = Response(self.carrier, loop.create_future(), 1 << 16)
+        response = Response(self.carrier, 1 << 16)
         response.arrive(ResponseHead(200, (), 5))
         self.given += 1
         return Fetched(self.name, response, 0.0, 0.0)

@@ -31,7 +31,7 @@ class Nowhere:
 
 def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
     async def made() -> Response:
-        response = Response(Nowhere(), asyncio.get_running_loop().create_future(), 0)
+        response = Response(Nowhere(), 0)
         response.arrive(ResponseHead(status, fields, None))
         return response
 

@@ -17,6 +17,7 @@ from shield.rules.purging import (
     TooManyGlobsError,
 )
 from shield.rules.vary import MARK
+from tests.compiled import INTERPRETED_ONLY
 from tests.depth import tries
 
 KEY, TAGS = b"s1:/images/cats/a.webp?w=1", b"cats\nred"
@@ -52,6 +53,7 @@ def test_of_an_entry_whose_tags_are_unknown_any_tag_may_be_one() -> None:
     assert not PurgeMark(2, MarkKind.PREFIX, b"/elsewhere/").is_about(KEY, None)
 
 
+@INTERPRETED_ONLY
 def test_prefixes_that_are_longer_than_a_key_are_not_looked_at() -> None:
     marks, looked = PurgeMarks(), 0
     for number in reversed(range(1, 1000)):

@@ -116,8 +116,8 @@ class Http2Connection(Sender):
             self._receive(data)
         except FrameError as error:
             self._cut_off(error.word, error.code)
-        except exceptions.H2Error as error:
-            self._cut_off(_word(error), None)  # h2 has told the client
+        except exceptions.H2Error as refusal:
+            self._cut_off(_word(refusal), None)  # h2 has told the client
         except Exception:
             log.exception("an HTTP/2 connection failed")
             self._cut_off("internal-error", INTERNAL_ERROR)
