@@ -99,7 +99,7 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
             paths = directory / f"paths-{size}"
             paths.write_text("".join(f"/o/{size}/{place}\n" for place in range(number)))
             asyncio.run(_fill(ports[5], paths.read_text().split()))
-            for _ in range(rounds):
+            for turn in range(rounds):
                 for name, node, port, what in (
                     ("hit, alone", alone, ports[7], "same"),
                     ("hit, in a cluster", owner, ports[5], "same"),
@@ -107,7 +107,7 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
                     ("of the other node", asked, ports[3], "any"),
                 ):
                     before, others = node.cpu_seconds(), owner.cpu_seconds()
-                    rate = _run(wrk, f"http://127.0.0.1:{port}", size, what, paths, seconds)
+                    rate = _run(wrk, f"http://127.0.0.1:{port}", (size, turn), what, paths, seconds)
                     found.setdefault((name, size), []).append((node.cpu_seconds() - before) / rate.requests * 1e6)
                     if node is asked:
                         spent = (owner.cpu_seconds() - others) / rate.requests * 1e6
@@ -123,12 +123,13 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
             print(f"  {line}")
 
 
-def _run(wrk: Wrk, url: str, size: int, what: str, paths: Path, seconds: float) -> Rate:
+def _run(wrk: Wrk, url: str, case: tuple[int, int], what: str, paths: Path, seconds: float) -> Rate:
+    size, turn = case
     if what == "any":
         return wrk.run_any(url, paths, seconds)
     if what == "same":
         return wrk.run(f"{url}/o/{size}/hit", seconds, unique=False)
-    return wrk.run(f"{url}/o/{size}/", seconds, unique=True)
+    return wrk.run(f"{url}/o/{size}/{turn}-", seconds, unique=True)  # nobody has these
 
 
 def _settings(name: str, listen: str, admin: str, origin_port: int) -> dict[str, object]:

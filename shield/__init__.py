@@ -52,7 +52,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
                 ones, of what others own; nodes: connections to them, and which are down; members: of the cluster, by
-                DNS
+                DNS; parting: the hottest entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -135,9 +135,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
-    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger:
-                on disk; keeper: all workers' counts on their way there; budgets: of a day or a month, held to;
-                spikes: far more than usual at this hour; foretelling: what failovers and lifetimes would cost
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; tags: by
+                tags of responses; ledger: on disk; keeper: all workers' counts on their way there; budgets: of a day
+                or a month, held to; spikes: far more than usual at this hour; foretelling: what failovers and
+                lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
     bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
                 of one

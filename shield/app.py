@@ -57,7 +57,7 @@ from shield.build.spreading import spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import budget_watch, keeper_of, usage_of
+from shield.build.usage import budget_watch, keeper_of, tag_meter, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -92,6 +92,7 @@ from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.parting import Parting
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -202,7 +203,7 @@ def build(
         },
         clock=clock,
     )
-    usage = usage_of(origins, counters)
+    origins.meters.tags, usage = tag_meter(settings), usage_of(origins, counters)
     keeper = keeper_of(
         settings,
         place.state,
@@ -481,6 +482,7 @@ def build(
         fills=fills,
         owners=owners,
         nodes=nodes,
+        hand_over=None if cluster is None else Parting(cluster, proxy, store, fills, tops).hand_over,
         origins=origins,
         drills=drills,
         alarms=alarms,

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -193,6 +193,7 @@ class _Worker:
         self._signals = 0
         self._next_sweep = 0.0
         self._heap = Heap()
+        self._leaving: asyncio.Task[None] | None = None
         self._sweeper: asyncio.TimerHandle
         self._beater: asyncio.TimerHandle
 
@@ -321,7 +322,20 @@ class _Worker:
         log.info("%s: draining", why)
         self._node.vitals.ready = False
         self._node.front.wind_down()
-        self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
+        if self._node.hand_over is None:
+            self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
+        else:
+            self._leaving = self._loop.create_task(self._leave(self._node.hand_over))
+
+    async def _leave(self, hand_over: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Stop once other nodes have what is hottest, and not before the delay."""
+        least = self._loop.time() + self._plan.drain_delay_seconds
+        try:
+            await hand_over()
+        except Exception:
+            log.exception("nothing is handed over")
+        await asyncio.sleep(max(0.0, least - self._loop.time()))
+        self._exit()
 
     def _retire(self) -> None:
         """Another process answers under this number, on the same sockets: the node goes on, and stays ready."""

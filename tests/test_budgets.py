@@ -69,6 +69,7 @@ def test_a_cap_on_bytes_of_an_origin_holds_while_hits_and_stale_entries_are_serv
         statuses = spend(shield, origin)
 
         assert statuses[:9] == [200] * 9 and statuses[-3:] == [503] * 3
+        origin.wait_for(lambda: all(each.ended for each in origin.requests))
         assert 100 * KB <= sum(each.sent for each in origin.requests) <= 112 * KB
         assert shield.get("/0").status == 200
         stale = shield.get("/stale")

@@ -12,6 +12,7 @@ from shield.config.settings import Settings
 from shield.egress.budgets import BudgetTerms, BudgetWatch
 from shield.egress.keeper import LedgerKeeper, OfOthers
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
+from shield.egress.tags import TagMeter
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
 from shield.peers.nodes import Nodes
@@ -82,9 +83,21 @@ def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
             served[kind.cache] = served.get(kind.cache, (0, 0))[0] + count, 0
         for word, sent in counters.sent_by_word().items():
             served[word] = served.get(word, (0, 0))[0], sent
-        return WorkerUsage(process, list(origins.meters.readings()), served)
+        tags = origins.meters.tags
+        return WorkerUsage(
+            process, list(origins.meters.readings()), served, [] if tags is None else list(tags.readings())
+        )
 
     return usage
+
+
+def tag_meter(settings: Settings) -> TagMeter | None:
+    """The meter of tags by which cost is told; None: there are none."""
+    beginnings = settings.ledger.tags
+    if not beginnings:
+        return None
+    names = dict.fromkeys(name for route in settings.route_table() for name in route.freshness.tags)
+    return TagMeter([each.encode() for each in beginnings], list(names))
 
 
 def keeper_of(

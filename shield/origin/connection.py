@@ -167,6 +167,7 @@ class Connection(asyncio.Protocol):
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
+        self._alarm.end()
         self._owner.lost(self)
 
     def fail(self, fault: Fault, detail: str) -> None:

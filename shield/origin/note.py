@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from shield.egress.meter import Meter
 from shield.errors import Fault, OriginError
+from shield.messages import ResponseHead
 from shield.origin.faults import KINDS
 from shield.origin.gate import Gate
 from shield.origin.response import Response
@@ -60,6 +61,10 @@ class Note:
         if gate.waiting:
             gate.admit()
         return now
+
+    def body_of(self, head: ResponseHead) -> int:
+        """Bytes of the body that comes behind this head, as far as it tells."""
+        return 0 if self._want.method == b"HEAD" or head.status == 304 else head.length or 0
 
     def answered(self, result: Fetched | Absent) -> Fetched | Absent:
         """As `gave`, with the object or its absence, which is returned."""

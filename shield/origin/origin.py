@@ -189,7 +189,7 @@ class Origin:
         done: it takes `fetch`, since it would have to wait, or more goes with it than one request.
         """
         gate, pool = self.gate, self.pool
-        if gate.used >= gate.room or not pool.has_idle or pool.flow is not None or self.budget.acts[0]:
+        if gate.used >= gate.room or not pool.idle or pool.flow is not None or self.budget.acts[0]:
             return None
         if self.drill is not None or want.version is not None or want.trace is not None or want.fresh:
             return None
@@ -213,7 +213,7 @@ class Origin:
     def take(self, attempt: PlainAttempt) -> Fetched | None:
         """The result of an attempt whose response has come, if it is the object and there was nothing unusual."""
         response, want, note = attempt.response, attempt.want, attempt.note
-        if not response.answered or self.pool.has_ill or response.head.status != 200 or want.span is not None:
+        if not response.answered or self.pool.ill or response.head.status != 200 or want.span is not None:
             return None
         self._heard(response, note)
         return self._given(want, response, attempt.request_time, self.clock, note)
@@ -338,6 +338,8 @@ class Origin:
     def _heard(self, response: Response, note: Note) -> None:
         """The head of a response has come."""
         note.meter.answered(response.head.status)
+        if (tags := self.meters.tags) is not None:
+            tags.answered(self.name, response.head, note.body_of(response.head))
         self.first_bytes.add(self._now() - note.began)
 
     def _note(self, want: Want, extra: Extra | None, *, opens: bool) -> Note:

@@ -74,9 +74,11 @@ class Pool:
         self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
         self._resolver.watch(self._drain)
         self._dialer = Dialer(endpoint, self._resolver)
-        self._ill = self._dialer.ill
+        self.ill = self._dialer.ill
+        """Addresses that failed lately: responses of others are to be noted, too."""
         self._connections: set[Connection] = set()  # every open socket
-        self._idle: list[Connection] = []  # the last used at the end
+        self.idle: list[Connection] = []
+        """Kept connections that seem to be free, the last used at the end."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._lent = 0
         # each gets an idle connection, or None: the place to open one
@@ -111,7 +113,7 @@ class Pool:
 
     def ask(self, asked: Asked, asker: Asker) -> tuple[Connection, Response] | None:
         """The same as far as it needs no waiting: the request is sent on a kept connection, and `asker` is told of
-        the response later; unless that has a head, and no address `has_ill`, `await_head` goes on. None if no
+        the response later; unless that has a head, and no address is `ill`, `await_head` goes on. None if no
         connection is free.
         """
         connection = self._take_idle()
@@ -128,7 +130,7 @@ class Pool:
         except asyncio.CancelledError:
             self.give_up(connection, response)
             raise
-        if response.answered and not self._ill:
+        if response.answered and not self.ill:
             return response
         return await self._go_on(connection, response, asked)
 
@@ -150,7 +152,7 @@ class Pool:
                 connection = await self._open(asked.deadline)
                 response = await _answer(connection, asked)
             if response.answered:
-                if self._ill:
+                if self.ill:
                     self._dialer.note_well(connection.address)
                 return response
             if not self._may_ask_elsewhere(connection, response, asked.deadline) or not left:
@@ -190,7 +192,7 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
-            idle=len(self._idle),
+            idle=len(self.idle),
             busy=self._lent,
             waiting=len(self._waiters),
             opened_total=self._opened_total,
@@ -207,17 +209,7 @@ class Pool:
     @property
     def opens(self) -> bool:
         """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
-        return not self._idle and self._lent < self._limits.connections
-
-    @property
-    def has_idle(self) -> bool:
-        """Whether a kept connection seems to be free."""
-        return bool(self._idle)
-
-    @property
-    def has_ill(self) -> bool:
-        """Whether an address failed lately, so that responses are to be noted."""
-        return bool(self._ill)
+        return not self.idle and self._lent < self._limits.connections
 
     @property
     def in_use(self) -> bool:
@@ -236,7 +228,7 @@ class Pool:
 
     def close_idle(self) -> None:
         """Close every connection that is not in use."""
-        idle, self._idle = self._idle, []
+        idle, self.idle = self.idle, []
         for connection in idle:
             connection.close()
 
@@ -311,14 +303,14 @@ class Pool:
 
     def lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
         self._settle_closing()
 
     # places
 
     def _take_idle(self) -> Connection | None:
-        idle = self._idle
+        idle = self.idle
         if idle and not idle[-1].closed and not idle[-1].bodiless:
             self._lent += 1
             return idle.pop()
@@ -336,7 +328,7 @@ class Pool:
         return None
 
     def _put_aside(self, connection: Connection) -> None:
-        self._idle.append(connection)
+        self.idle.append(connection)
         if self._idle_timer is None:
             expires = connection.last_read + self._limits.idle
             self._idle_timer = self._loop.call_at(expires, self._close_expired)
@@ -447,20 +439,20 @@ class Pool:
     def _close_expired(self) -> None:
         self._idle_timer = None
         now = self._loop.time()
-        for connection in self._idle[:]:
+        for connection in self.idle[:]:
             expires = connection.last_read + self._limits.idle
             if expires > now:
                 self._idle_timer = self._loop.call_at(expires, self._close_expired)
                 return
-            self._idle.remove(connection)
+            self.idle.remove(connection)
             connection.close()
 
     def _drain(self, addresses: frozenset[Address]) -> None:
         """The origin has left some addresses: their connections are closed when idle."""
         for connection in list(self._connections):
             connection.retired = connection.address not in addresses
-        for connection in [connection for connection in self._idle if connection.retired]:
-            self._idle.remove(connection)
+        for connection in [connection for connection in self.idle if connection.retired]:
+            self.idle.remove(connection)
             connection.close()
 
     def _closed_error(self) -> OriginError:

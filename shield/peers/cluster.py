@@ -85,6 +85,7 @@ class Cluster:
         self._asking: dict[tuple[bytes, int], int] = {}  # texts of keys, and whom a node is being asked for them
         self.distance: Callable[[str], float] = lambda origin: 0.0
         """The median time to an origin's first byte, in seconds; 0.0 before it was measured."""
+        self._bequeathed: dict[bytes, tuple[str, asyncio.Future[bool]]] = {}  # by the key's text
         self._complaints = Complaints(log)
         self._figures = ClusterStatistics()
         self.heritage = Heritage(self._now())
@@ -102,6 +103,8 @@ class Cluster:
         key, request = want.key, want.request
         if key is None or request is None or want.alone:
             return self._owners.fetch(names, want)
+        if key.text in self._bequeathed:
+            return self._take_over(key, request, want)
         order = self.nodes.ring.order(key.digest)
         if order[0] != self.nodes.own and not request.hops:
             return self._fetch_from(order[:2], key, request, names, want)
@@ -109,12 +112,32 @@ class Cluster:
             return self._fetch_here(order, key, request, names, want)
         return self._owners.fetch(names, want)
 
+    def inherit(self, key: CacheKey, sender: str) -> asyncio.Future[bool]:
+        """Have the next fetch of a key get what this node has stored, or nothing; whether it had it."""
+        arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._bequeathed[key.text] = (sender, arrived)
+        asyncio.get_running_loop().call_later(_STORED_SECONDS + 1.0, self._give_up, key.text, arrived)
+        return arrived
+
+    def _give_up(self, text: bytes, arrived: asyncio.Future[bool]) -> None:
+        """It wasn't fetched: a fill of it was under way."""
+        if not arrived.done():
+            self._bequeathed.pop(text, None)
+            arrived.set_result(False)
+
+    async def _take_over(self, key: CacheKey, request: Request, want: Want) -> Answered:
+        sender, arrived = self._bequeathed.pop(key.text)
+        found = await self._inherit(sender, key, request, want)
+        if not arrived.done():
+            arrived.set_result(found is not None)
+        return found or Failed((OriginError(sender, Fault.CANCELLED, "it isn't handed over"),))
+
     def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
         """As `Origins.begin`, of a key that this node fetches from origins; None for others."""
         key, request = want.key, want.request
         if key is not None and request is not None and not want.alone:
             is_others = self.nodes.ring.order(key.digest)[0] != self.nodes.own and not request.hops
-            if is_others or self._may_ask_on(request, key):
+            if is_others or key.text in self._bequeathed or self._may_ask_on(request, key):
                 return None
         return self._owners.begin(names, want, taker)
 

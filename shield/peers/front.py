@@ -100,7 +100,7 @@ class PeerProxy(Proxy):
             return self.refuse(RequestError(421, "another-key"), request, now)
         for line in request.fields:
             if line[0] == words.HOPS:
-                request.note_hops(int(line[1]) if line[1].isdigit() else 0)
+                request.note_hops(2 if line[1] == b"2" else 1)
                 request.fields.remove(line)
                 break
         if words.WARMING in request.fields:

@@ -47,6 +47,7 @@ HOT_HITS, HOT_SECONDS = 100, 2.0
 
 _HEAD_BYTES = 2 * LARGEST  # with the body of an order
 _FIELDS = 200
+_CONNECTIONS = 4096  # each may send a head of that size before it has proved anything
 _SLICES = 64  # looked for
 
 
@@ -251,6 +252,7 @@ class NodeFront(PeerFront):
         """Connections are limited in number, since anybody may open them; requests on them aren't."""
         return replace(
             super()._own(limits),
+            max_connections=min(_CONNECTIONS, limits.max_connections),
             max_connections_per_address=0,
             max_rate=0,
             max_requests=0,

@@ -51,7 +51,8 @@ LARGEST = 256 << 10
 _PIECE = 6 << 10
 _LIMITS = PoolLimits(connections=1024, watch=0.0)
 _QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a greeting
-_HELLO_SECONDS = 1.0  # in which it has to answer
+_HELLO_SECONDS = 1.5  # in which it has to answer: a node under a herd may be late
+_OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time to read the answer
 _NEWS_SECONDS = 30.0  # between two to one that isn't
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
 
@@ -289,7 +290,9 @@ class Nodes:
         try:
             said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
         except OriginError as error:
-            self._note_down(name, worker, error)
+            is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
+            if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
+                self._note_down(name, worker, error)
         else:
             self._note_up(name, worker)
             self._learn(other, said)
@@ -371,18 +374,20 @@ class Nodes:
 
     # orders
 
-    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes:
-        """The answer of a node to an order, which begins with a star. Raises OriginError if it gives none within
-        `seconds`, and ValueError for a body that is too large.
+    async def send(
+        self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0, worker: int | None = None
+    ) -> bytes:
+        """The answer of a node to an order, which begins with a star: of this worker, or of any. Raises OriginError
+        if it gives none within `seconds`, and ValueError for a body that is too large.
 
         Whoever listens can repeat it for half a minute, so that orders must bear that.
         """
         if len(body) > LARGEST:
             raise ValueError(f"{len(body)} bytes are too many for an order: {LARGEST} at most")
-        worker = self.worker(name)
-        if worker is None:
+        asked = self.worker(name) if worker is None else self._others[name].asked.get(worker)
+        if asked is None or asked.down_since is not None:
             raise OriginError(name, Fault.CONNECT, "it is down")
-        return await self._asked(worker, target, body, seconds, name=name)
+        return await self._asked(asked, target, body, seconds, name=name)
 
     async def _asked(
         self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""

@@ -26,6 +26,7 @@ TINY = {
     "loadtest.amplification": "--megabytes 24 --times 1",
     "loadtest.compare": "--only hits --sizes 1000 --rounds 1 --seconds 1",
     "loadtest.chaos": "--seconds 1 --clients 8",
+    "loadtest.day": "--requests 400 --images 60 --short --pace 0 --most-off 9",
     "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
     "loadtest.growth": "--only fields --rounds 1 --seconds 1",
@@ -60,7 +61,14 @@ LONG = {
 UNTRIED = {"loadtest.recordings"}
 """Takes minutes for each fault, as alerts do."""
 PATIENCE = 300.0
-WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
+WAITING = {
+    "loadtest.amplification",
+    "loadtest.chaos",
+    "loadtest.day",
+    "loadtest.locust",
+    "loadtest.midbody",
+    "loadtest.outage",
+}
 TWO_CORES = {*WITH_WRK, "loadtest.overload", "loadtest.disk"}
 
 

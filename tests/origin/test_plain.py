@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,6 +191,28 @@ def test_one_that_is_cancelled_leaves_nothing_and_tells_nothing(
     pair.wait_for(lambda: not any(is_used(each) for each in pair.node.origins.all()))
 
     assert not taking.is_told
+
+
+def test_a_connection_that_was_lost_leaves_no_reference_cycle(pair: Shield, origin: FaultyOrigin) -> None:
+    taking = Taking()
+    origin.spoils("/a", preceded_by(Close()), times=1)
+    pair.call(gc.collect)
+    gc.disable()
+    try:
+        begun(pair, taking, "fra")
+        assert outcome(pair, taking) == "fra"
+        taking.results.clear()
+        pair.wait_for(lambda: pair.node.origins.get("fra").pool.statistics().idle == 1)
+
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        pair.call(gc.collect)
+        left = [type(each).__qualname__ for each in gc.garbage if type(each).__module__.startswith("shield.")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert left == []
 
 
 def test_a_bug_ends_the_fetch(pair: Shield) -> None:

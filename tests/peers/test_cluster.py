@@ -12,7 +12,7 @@ from shield.rules import peer_auth
 from shield.rules.heritage import TRIED
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
-from tests.doubles.faults import preceded_by
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Bytes, Wait
@@ -364,6 +364,45 @@ def test_regions_that_both_take_the_other_to_be_near_do_not_wait_for_each_other(
 
         assert all(answer.clean and answer.body == BODY[:] for answer in answers)
         assert origin.fetches(path) <= 2
+
+
+def test_a_node_that_stops_hands_its_hottest_entries_over(cluster: Three, origin: FaultyOrigin) -> None:
+    leaves, second, asker = cluster.nodes
+    hot, cold = (cluster.path(owner=0, second=1, number=number) for number in range(2))
+    others = cluster.path(owner=1)
+    for path in (hot, cold, others):
+        origin.serves(path, BODY, lifetime=60)
+    for path in (hot, others):
+        leaves.get(path)
+    asker.get(cold)  # its clients didn't ask this node for it
+    assert leaves.run(leaves.others.greet("fra-1"))
+
+    assert leaves.node.hand_over is not None
+    leaves.run(leaves.node.hand_over())
+    leaves.vanish()
+    answers = [asker.get(path) for path in (hot, cold)]
+
+    assert [answer.body == BODY[:] for answer in answers] == [True, True]
+    assert [origin.fetches(path) for path in (hot, cold, others)] == [1, 2, 1]
+    assert _is_own_hit(second.get(hot))
+
+
+def test_a_body_of_a_node_that_dies_ends_visibly_broken_and_is_not_kept(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate = cluster.path(owner=0, second=1), origin.gate()
+    owner, _, asker = cluster.nodes
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
+
+    with asker.client() as client:
+        client.send(request(path))
+        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
+        owner.vanish()
+        broken = client.read()
+    again = asker.get(path)
+    gate.open()
+
+    assert (broken.clean, BODY.check(broken.body)) == (False, True)
+    assert (again.clean, again.body == BODY[:]) == (True, True)
 
 
 def _on_disk(node: ClusterNode) -> int:
