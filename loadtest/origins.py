@@ -32,6 +32,7 @@ from statistics import median
 from typing import cast
 
 from shield import rankings
+from shield.budget_cells import BudgetCell, unbudgeted
 from shield.errors import Fault
 from shield.origin.conductor import STEP_SECONDS, Conductor
 from shield.origin.hedging import Hedge
@@ -73,6 +74,7 @@ class Place:
     sample: tuple[bytes, bytes] | None = None
     most: int = 64  # connections
     hedges: HedgeTally = field(default_factory=HedgeTally)
+    budget: BudgetCell = field(default_factory=unbudgeted)
 
     @property
     def label(self) -> str:
