@@ -52,7 +52,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
                 ones, of what others own; nodes: connections to them, and which are down; members: of the cluster, by
-                DNS
+                DNS; parting: the hottest entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -80,22 +80,22 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     distrust    removes the entries from an origin that turns out to be corrupt
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
                 knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
-                hands: those of others, carried out
+                hands: those of others, carried out; limits: rate limits of all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
     purge_upkeep  the rest of a purge, in the background: RAM and disks are swept, marks forgotten
     purge_log   the log of purges, a copy in each place: marks, and orders with their ids
-    fill        fill: one fetch and its readers; settlement: the use of a response once its head has arrived; means:
-                dependencies of fills; readers, and the one that pays; pacing: the lead of a fill on its readers;
-                window: a body that isn't kept; rest: of a body that broke off, from wherever the same bytes are;
-                sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs: fetches of them;
-                run: one of these; versions: of responses and entries; lookout: for bodies that are late; audience:
-                the readers of those; traces: of fills and runs; excerpts, touches: exact parts of slices that little
-                is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed lately; whose:
-                readers that must not get the response; sorting: responses that aren't ordinary, by variant;
-                spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer: bytes in
-                flight and their limit
+    fill        fill: one fetch and its readers; fetching: its fetch; settlement: the use of a response once its head
+                has arrived; means: dependencies of fills; readers, and the one that pays; pacing: the lead of a fill
+                on its readers; window: a body that isn't kept; rest: of a body that broke off, from wherever the same
+                bytes are; sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs:
+                fetches of them; run: one of these; versions: of responses and entries; lookout: for bodies that are
+                late; audience: the readers of those; traces: of fills and runs; excerpts, touches: exact parts of
+                slices that little is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed
+                lately; whose: readers that must not get the response; sorting: responses that aren't ordinary, by
+                variant; spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer:
+                bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     decisions   the node's knowledge of its origins at any time of the last day, on disk
@@ -109,7 +109,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
                 scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
                 ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt; note: what all workers learn of it;
+    origin      want: a request to an origin and its result; origin: one attempt, and attempt: one by callbacks;
+                plain: fetches by these, without a task; lot: the origins in use; note: what all workers learn of it;
                 statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
                 where only GET works; version, copies: the same bytes from any origin that is proven to have them;
                 damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
@@ -117,7 +118,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 primary; turns: while all origins are bad; conductor: judges origins for all workers, and probes them;
                 ranker: their order by cost; limiting: learns how much they bear; gate: no more than that goes to one,
                 and misses wait; thrift: of budgets; ramps: new origins; drains: origins that get no fetches, by
-                order; prober: regular probes; probe_notes: their results in shared memory; signer: request heads;
+                order; prober: regular probes; probe_notes: their results in shared memory; request_heads, signer;
                 rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
                 response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a
                 cap on bytes; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
@@ -134,9 +135,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramping     the words there on an origin whose share of keys grows
     timings     times of origins' responses by size, shared by all workers
     rankings    the order of origins by cost, shared by all workers
-    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; ledger:
-                on disk; keeper: all workers' counts on their way there; budgets: of a day or a month, held to;
-                spikes: far more than usual at this hour; foretelling: what failovers and lifetimes would cost
+    egress      bytes and requests at origins: meter: counts them by origin, route and reason, below origin; tags: by
+                tags of responses; ledger: on disk; keeper: all workers' counts on their way there; budgets: of a day
+                or a month, held to; spikes: far more than usual at this hour; foretelling: what failovers and
+                lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
     bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
                 of one
@@ -146,7 +148,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     ramp_table  the ramps of new origins, likewise
     budget_cells  the egress of origins in this hour, day and month, and what budgets do to it, likewise
     canary_notes  drained origins, and what is known of canaries, likewise
-    heap        returns freed memory to the system
+    heap        returns freed memory to the system, and lets the garbage collector make no pauses
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     compiled    whether this installation is
@@ -187,11 +189,12 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
 A hit: `edge.plain` reads the head; `proxy.try_hit` finds the entry and its ready-made head in the RAM tier, or reads
 and verifies it in one call from a disk whose pages are in memory; the connection writes it. No task, no await, no
 timer. Cold entries are read by a thread. A miss: `proxy.open` makes a `Transfer`, which joins the fill of its key in
-the `FillTable`; the fill's task calls `Origins.fetch`, which tries origins by their health within one deadline and
-commits to the first that has the object; `settle_ordinary`, or else `settle`, decides on the response; then callbacks
-push the bytes from the origin's connection through the fill's buffer to each reader at its own speed, and a complete,
-verified body becomes an entry. A large object continues as a `SlicedFill`: its slices are written to disk as they
-complete, and every reader reads them from there at its own speed.
+the `FillTable`; the fill calls `Origins.begin`, by callbacks alone as long as the best origin responds in time, else
+in a task, which tries origins by their health within one deadline and commits to the first that has the object;
+`settle_ordinary`, or else `settle`, decides on the response; then callbacks push the bytes from the origin's
+connection through the fill's buffer to each reader at its own speed, and a complete, verified body becomes an entry.
+A large object continues as a `SlicedFill`: its slices are written to disk as they complete, and every reader reads
+them from there at its own speed.
 """
 
 __version__ = "0.1.0"

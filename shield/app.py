@@ -57,7 +57,7 @@ from shield.build.spreading import spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import budget_terms, keeper_of, usage_of
+from shield.build.usage import budget_watch, keeper_of, tag_meter, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
 from shield.decisions import DecisionFiles, DecisionRecorder
@@ -70,7 +70,6 @@ from shield.edge.guard import Guard
 from shield.edge.http2.front import ClientFront
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateLimiter
-from shield.egress.budgets import BudgetWatch
 from shield.egress.foretelling import EgressForecaster
 from shield.egress.spikes import SpikeSources, SpikeWatch
 from shield.figures import Figures, Vitals
@@ -93,6 +92,7 @@ from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
+from shield.peers.parting import Parting
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -139,7 +139,7 @@ def build(
     in_force = InForce(regime, origins=lambda: {origin.name for origin in origins.all()})
     origins.ranker.use(regime.routes)
     memory = FillMemory(settings.cache.fills.memory // place.workers)
-    cluster = cluster_of(settings, place, owners, store, clock)
+    cluster = cluster_of(settings, place, owners, origins, store, clock)
     source = cluster or (owners if len(place.peers) > 1 else origins)
     means = Means(source, store, memory, policy=fill_policy(settings), via=via(b"1.1", settings.node), clock=clock)
     means.changes = place.shared.changes
@@ -173,7 +173,7 @@ def build(
     )
     in_force.followed_by(recorder.follow)
     replies, http2 = replies_of(settings), Traffic()
-    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates))
+    guard = Guard(in_force, RateLimiter(in_force, place.shared.rates, place.shared.rates_part))
     ids = request_ids(settings, RequestIds())
     proxy = Proxy(in_force, store, fills, replies=replies, accounting=accounting, clock=clock, ids=ids)
     contents = Contents(store, place.worker, clock=clock)
@@ -203,7 +203,7 @@ def build(
         },
         clock=clock,
     )
-    usage = usage_of(origins, counters)
+    origins.meters.tags, usage = tag_meter(settings), usage_of(origins, counters)
     keeper = keeper_of(
         settings,
         place.state,
@@ -212,10 +212,8 @@ def build(
         conducts=lambda: origins.conducts,
         clock=clock,
     )
-    budgets = BudgetWatch(
-        budget_terms(settings), cells=origins.thrift.cells, meters=origins.meters, ledger=keeper.ledger, clock=clock
-    )
-    origins.thrift.spend = budgets.look
+    nodes = None if cluster is None else cluster.nodes
+    budgets = budget_watch(settings, origins, keeper.ledger, nodes, clock)
     sights = sights_of(suspects, tops, owners, purged=lambda: place.shared.purges[0], clock=clock)
     spikes = SpikeWatch(
         spike_terms(settings),
@@ -236,6 +234,7 @@ def build(
         cluster,
         owners,
         conducts=lambda: origins.conducts,
+        in_force=in_force,
         orders=purge_orders,
         purge=purge,
         announcer=announcer,
@@ -340,7 +339,7 @@ def build(
             origins=origins,
             drills=drills,
             owners=owners,
-            nodes=None if cluster is None else cluster.nodes,
+            nodes=nodes,
             secrets=secrets,
             keys=keys,
             store=store,
@@ -482,7 +481,8 @@ def build(
         store=store,
         fills=fills,
         owners=owners,
-        nodes=None if cluster is None else cluster.nodes,
+        nodes=nodes,
+        hand_over=None if cluster is None else Parting(cluster, proxy, store, fills, tops).hand_over,
         origins=origins,
         drills=drills,
         alarms=alarms,

@@ -2,8 +2,8 @@
 month, and what budgets do to it.
 
 Each worker adds what it has counted to its own row, so that a row outlasts its worker; the conductor keeps the
-offsets by which the sum over all rows becomes that of a period, and writes the acts. So a reload, or another
-conductor, changes no sum.
+offsets by which the sum over all rows becomes that of a period, what other nodes of a cluster have read in it, and
+the acts. So a reload, or another conductor, changes no sum.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 import xxhash
 
 from shield.rules.bill import CLASSES
-from shield.rules.budgets import PERIODS, BudgetAct, OriginSums, UsageSum
+from shield.rules.budgets import PERIODS, BudgetAct, OriginSums, Period, UsageSum
 
 PLACES = 64
 """Origins with a place; the egress of further ones counts in no budget."""
@@ -24,7 +24,8 @@ NUMBERS = 1 + len(CLASSES)
 
 # Where things are. A change here raises `shared.LAYOUT`.
 _NAME, _ACTS, _UNTIL, _PERIODS = 0, 1, 2, 3
-_PERIOD_WORDS = 1 + NUMBERS  # when it began, and what is to be subtracted from the sum of all rows
+# When it began, what is to be subtracted from the sum of all rows, and what other nodes have read.
+_PERIOD_WORDS = 1 + 2 * NUMBERS
 _PLACE_WORDS = _PERIODS + len(PERIODS) * _PERIOD_WORDS
 _WORD = 8
 
@@ -116,9 +117,30 @@ class BudgetCell:
         return before != int(acts)
 
     def sums(self) -> OriginSums:
-        """What it has given in the present periods, as far as their beginnings are known; else since the start."""
+        """What it has given in the present periods, to other nodes of the cluster, too."""
+        others = [self._numbers(at, NUMBERS) for at in range(len(PERIODS))]
+        own = self.own_sums()
+        return {period: _plus(own[period], more) for period, more in zip(PERIODS, others, strict=True)}
+
+    def own_sums(self) -> OriginSums:
+        """The same to this node alone; since the start, as long as the periods' beginnings aren't known."""
         total = self.total()
-        return {period: _sum_of(total, self._offsets(at)) for at, period in enumerate(PERIODS)}
+        return {period: _sum_of(total, self._numbers(at, 0)) for at, period in enumerate(PERIODS)}
+
+    def note_others(self, others: OriginSums) -> None:
+        """By the conductor: what other nodes have read in the present periods. It never falls: one that can't be
+        asked has read it all the same.
+        """
+        for at, period in enumerate(PERIODS):
+            given = others.get(period, UsageSum())
+            start = self._start(at) + 1 + NUMBERS
+            for place, number in enumerate([given.received, *given.statuses], start):
+                self._words[place] = max(self._words[place], number)
+
+    def begun(self, period: Period) -> int:
+        """When the present one began, in epoch seconds; 0: it isn't known yet."""
+        begun: int = self._words[self._start(PERIODS.index(period))]
+        return begun
 
     def total(self) -> list[int]:
         """What it has given since this memory was made."""
@@ -142,17 +164,20 @@ class BudgetCell:
         """By the conductor: begin the periods that are due. A clock that was set back changes nothing."""
         for at, period in enumerate(PERIODS):
             begins = int(period.begins(now))
-            if begins > self._words[_PERIODS + at * _PERIOD_WORDS]:
+            if begins > self._words[self._start(at)]:
                 self._set(at, begins, self.total())
 
     def _set(self, at: int, begins: float, offsets: Sequence[int]) -> None:
-        start = _PERIODS + at * _PERIOD_WORDS
-        for place, offset in enumerate(offsets, start + 1):
-            self._words[place] = offset
+        start = self._start(at)
+        for place, number in enumerate([*offsets, *[0] * NUMBERS], start + 1):
+            self._words[place] = number
         self._words[start] = int(begins)
 
-    def _offsets(self, at: int) -> list[int]:
-        start = _PERIODS + at * _PERIOD_WORDS + 1
+    def _start(self, at: int) -> int:
+        return _PERIODS + at * _PERIOD_WORDS
+
+    def _numbers(self, at: int, after: int) -> list[int]:
+        start = self._start(at) + 1 + after
         return self._words[start : start + NUMBERS].tolist()
 
 
@@ -171,6 +196,11 @@ def private(workers: int = 1) -> BudgetCells:
 def _sum_of(total: Sequence[int], offsets: Sequence[int]) -> UsageSum:
     received, *statuses = [max(0, number - offset) for number, offset in zip(total, offsets, strict=True)]
     return UsageSum(received, tuple(statuses))
+
+
+def _plus(own: UsageSum, others: Sequence[int]) -> UsageSum:
+    received, *statuses = others
+    return UsageSum(own.received + received, tuple(map(sum, zip(own.statuses, statuses, strict=True))))
 
 
 def _hash(origin: str) -> int:

@@ -25,25 +25,25 @@ class ClusterFigures:
         return {
             "node": nodes.own,
             "ring": nodes.ring.id.decode(),
-            "nodes": [
-                {
-                    "name": each.name,
+            "nodes": {
+                each.name: {
                     "address": each.address,
-                    "region": each.region,
-                    "workers": each.workers,
-                    "down": list(each.down),
-                    "ring": each.ring,
-                    "version": each.version,
+                    "region": each.region or None,
+                    "version": each.version or None,
+                    "ring": each.ring or None,
+                    "its_workers": each.workers,
+                    "workers_down": len(each.down),
                     "failures": found.failures.get(each.name, 0),
                 }
                 for each in nodes.statistics()
-            ],
+            },
             "fetches": {
                 "owner": found.owner,
                 "second": found.second,
                 "without": found.without,
                 "hits": found.hits,
                 "refused": found.refused,
+                "beyond": found.beyond,
                 "inherited": self.cluster.heritage.found,
             },
             "copies": asdict(self.cluster.copies.statistics()),
@@ -74,6 +74,11 @@ class ClusterFigures:
                 "peer_copies_refused",
                 "Hot copies that weren't made, since the other node might not know of a purge",
                 copies.refused,
+            ),
+            number(
+                "peer_node_beyond",
+                "Fetches of this node's own keys through another region, which is near to their origin",
+                found.beyond,
             ),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(

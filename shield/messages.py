@@ -41,14 +41,13 @@ class Request:
     """A client's request: method and origin-form target as sent, fields in order with lower-case names.
 
     `notable` holds the fields in `NOTABLE` by name, several lines of one name joined by ", " (RFC 9110 §5.3).
-    `identify` and `identify_by` give it an identifier, which most never need. It `is_last_hop` if no other node may
-    be asked for it.
+    `identify` and `identify_by` give it an identifier, which most never need. It has passed so many nodes (`hops`).
     """
 
-    __slots__ = ("_identifier", "_is_last_hop", "_namer", "fields", "method", "notable", "target")
+    __slots__ = ("_hops", "_identifier", "_namer", "fields", "method", "notable", "target")
 
     _identifier: bytes
-    _is_last_hop: bool
+    _hops: int
     _namer: Callable[[Fields], bytes]
 
     def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
@@ -83,13 +82,15 @@ class Request:
         return identifier
 
     @property
-    def is_last_hop(self) -> bool:
-        """Whether it is answered from what is stored or by origins, never by another node of the cluster."""
-        return getattr(self, "_is_last_hop", False)
+    def hops(self) -> int:
+        """How far it has come in a cluster: 0 from a client; 1 from a node of this region, which won't ask another
+        one of it; 2 from another region, and no node is asked for it.
+        """
+        return getattr(self, "_hops", 0)
 
-    def end_hops(self) -> None:
-        """Have it answered here: another node sent it, or none of them can answer."""
-        self._is_last_hop = True
+    def note_hops(self, hops: int) -> None:
+        """It has come at least so far."""
+        self._hops = max(hops, self.hops)
 
     def get(self, name: bytes) -> bytes:
         """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""
@@ -99,8 +100,8 @@ class Request:
         """The same request without Range."""
         notable = {name: value for name, value in self.notable.items() if name != b"range"}
         whole = Request(self.method, self.target, self.fields, notable)
-        if self.is_last_hop:
-            whole.end_hops()
+        if self.hops:
+            whole.note_hops(self.hops)
         return whole
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ All parts are passed in, by `app.build`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -188,6 +188,7 @@ class Node:
     fills: FillTable
     owners: Owners
     nodes: Nodes | None  # of the cluster
+    hand_over: Callable[[], Coroutine[Any, Any, None]] | None  # what is hottest to other nodes, before it stops
     origins: Origins
     drills: Drills
     alarms: AlarmWatch

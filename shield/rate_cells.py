@@ -9,7 +9,7 @@ lead to one worker would get a fraction of it; and without a lock, two workers c
 The lock costs two system calls, some 2 us, and only requests that a limit concerns pay it; a refusal needs none, nor
 does a node with a single worker. The kernel releases it when a worker dies.
 
-Another implementation for several nodes has the same two methods: it takes out of a lease of the cluster's budget.
+Each cell counts what was taken from its budget, so that nodes of a cluster can tell each other (`spread.limits`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NEIGHBOURS = 8
 CELLS = 1 << 16
 """Budgets that aren't full, at a time: clients that sent requests within the time of their burst."""
 
-_WORDS = 2  # of a cell: the number of its budget, and its due time
+_WORDS = 3  # of a cell: the number of its budget, its due time, and the cost of all requests that were taken from it
 RATE_BYTES = CELLS * _WORDS * 8
 """The bytes of zeroed memory that it needs."""
 
@@ -32,6 +32,7 @@ FLOW_BYTES = FLOW_CELLS * _WORDS * 8
 """Those of the caps of origins (`origin.flow`), which no client's budget may displace."""
 
 _STEP = _NEIGHBOURS * _WORDS
+_CHUNK = 32 * _STEP * 8  # bytes that are compared at a time
 
 
 class RateCells:
@@ -64,6 +65,7 @@ class RateCells:
                 return over
             if self._lock is None and over <= 0:
                 words[at + 1] = (due if due > now else now) + pace.interval
+                words[at + 2] += pace.interval
                 return 0
         if self._lock is None:
             return self._take(budget, now, pace)
@@ -92,6 +94,39 @@ class RateCells:
         """Cells in use. Reads the whole table: for operators, not for requests."""
         return sum(due > now for due in self._words[1::_WORDS])
 
+    def raise_to(self, budget: int, now: int, ahead: int) -> None:
+        """Let a budget be whole again no sooner than so many nanoseconds from now, if it is in use here."""
+        at = self._found(budget)
+        if at is None or self._words[at + 1] >= now + ahead:
+            return None
+        if self._lock is None:
+            return self._raise(budget, now + ahead)
+        place = self._first + (budget & self._mask)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
+        try:
+            return self._raise(budget, now + ahead)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, place)
+
+    def taken(self, before: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+        """A copy of the table, and the budgets in cells that differ from an earlier copy (b"": all cells), each with
+        the cost of all that was taken from it. A fraction of a millisecond.
+        """
+        copy, found = self._words.tobytes(), []
+        words = memoryview(copy).cast("q")
+        for start in range(0, len(copy), _CHUNK):
+            if copy[start : start + _CHUNK] == before[start : start + _CHUNK]:
+                continue
+            for at in range(start // 8, min(start + _CHUNK, len(copy)) // 8, _WORDS):
+                if words[at + 2] and copy[8 * at : 8 * (at + _WORDS)] != before[8 * at : 8 * (at + _WORDS)]:
+                    found.append((words[at], words[at + 2]))
+        return copy, found
+
+    def _raise(self, budget: int, due: int) -> None:
+        at = self._found(budget)
+        if at is not None:
+            self._words[at + 1] = max(self._words[at + 1], due)
+
     def _found(self, budget: int) -> int | None:
         words = self._words
         first = (budget & self._mask) * _STEP
@@ -110,7 +145,7 @@ class RateCells:
         words, at = self._words, self._found(budget)
         if at is None:
             at = self._freed(words, (budget & self._mask) * _STEP)
-            words[at + 1] = 0  # before its name is there, so that nobody reads another's time
+            words[at + 1] = words[at + 2] = 0  # before its name is there, so that nobody reads another's time
             words[at] = budget
         return at
 
@@ -119,6 +154,8 @@ class RateCells:
         due = bounded(words[at + 1], now, pace)
         wait = wait_of(due, now, pace)
         words[at + 1] = due if wait else spent(due, now, pace)
+        if not wait:
+            words[at + 2] += pace.interval
         return wait
 
     @staticmethod

@@ -104,7 +104,7 @@ class Reloads:
             self._refuse(tuple(agreement.problems))
             return
         if verdict is AgreementState.AGREED:
-            self.edition, self.plan = agreement.edition, self._next_plan
+            self.edition, self.plan = agreement.edition, self.plan.followed_by(self._next_plan)
             settings = self.edition.loaded.settings
             configure(settings.log.level, style=settings.log.format)
             for post in self._posts:

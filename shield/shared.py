@@ -46,13 +46,13 @@ from shield.records import Records
 
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
-LAYOUT = 21
+LAYOUT = 23
 """The version of what is in the memory, and where."""
 
 _MOST_WORKERS = 256
 _MAGIC = b"shield.m"
 _HEAD = struct.Struct("<8sIIQQ")  # what it is, its layout, and the sizes of what differs: 0, log, counters
-_WORDS = 48  # bytes: positions of the log (its own, and up to where it may be overwritten), of purges, and a level
+_WORDS = 56  # bytes: positions of the log (its own, and up to where it may be overwritten), of purges, and others
 _FRAME = struct.Struct("<II")  # before each text: its length and checksum
 _slot = struct.Struct("<2xI").unpack_from  # of a digest; its first two bytes choose its owner
 _MOST_HITS = 3
@@ -161,8 +161,10 @@ class Shared:
         """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of
         purges was read by any worker; the last two change under `purging`."""
         self._publishing = threading.Lock()
-        self.log_level = words[5:]
+        self.log_level = words[5:6]
         """Another level of the log for a while, as `rules.log_level` has it."""
+        self.rates_part = words[6:].cast("B").cast("q")
+        """By how much each node of a cluster divides its rate limits (`edge.rates`)."""
         self._homes = view[homes:start]
         self._log = view[start : start + log_bytes]
         self._log_bytes = log_bytes

@@ -89,6 +89,7 @@ class Transfer:
     _later: tuple[Piece, ...] = ()  # of the selection, after the piece under way
     _etag: bytes | None = None  # of the chosen version
     _in_parts: bool = True  # False: fetching just a part has failed
+    _begins_anew: bool = False  # a fill has released it, perhaps with others
 
     def start(self) -> None:
         """Look up the entry and continue from there. The client may be called back before this returns."""
@@ -107,7 +108,7 @@ class Transfer:
         if self._mode is not Mode.LOOKING_UP:
             return
         fills, resource = self._means.fills, self._resource
-        fill = fills.begin(resource, self.request, self) if entry is None else None
+        fill = fills.begin(resource, self.request, self) if entry is None and not self._begins_anew else None
         if fill is None and self._is_served(entry):
             return
         if self._stored is None and resource.base is not None:
@@ -215,6 +216,7 @@ class Transfer:
         """The fill is of another variant, or its response may not be reused for this request."""
         if not self.over:
             self._fill, self._collapsed, self._stored, self._forward = None, False, None, Forward.URI_MISS
+            self._begins_anew = True
             self.start()
 
     def abandon(self) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -34,7 +33,7 @@ from shield.edge.http2.stream import ClientStream
 from shield.edge.pace import too_much
 from shield.edge.tls import Greeter, ServerContext
 from shield.follower import Follower
-from shield.heap import Heap
+from shield.heap import Heap, calm_collector
 from shield.lifecycle.listening import BACKLOG
 from shield.line import Kind, Line
 from shield.node import Node
@@ -77,6 +76,12 @@ class Plan:
             stall_seconds=settings.worker_stall,
             nodes_tls=nodes_tls(settings),
         )
+
+    def followed_by(self, plan: Plan) -> Plan:
+        """The plan after this one, with which clients' TLS sessions go on as far as they may."""
+        if self.tls is None or plan.tls is None:
+            return plan
+        return replace(plan, tls=self.tls.renewed(plan.tls))
 
     @property
     def scheme(self) -> str:
@@ -188,6 +193,7 @@ class _Worker:
         self._signals = 0
         self._next_sweep = 0.0
         self._heap = Heap()
+        self._leaving: asyncio.Task[None] | None = None
         self._sweeper: asyncio.TimerHandle
         self._beater: asyncio.TimerHandle
 
@@ -196,7 +202,7 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
         loop.add_reader(self._line.fileno(), self._take_orders, self._line)
-        _calm_garbage_collector()
+        calm_collector()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._next_sweep = loop.time() + _SWEEP_SECONDS
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep)
@@ -253,6 +259,8 @@ class _Worker:
 
     def _show(self, context: ServerContext) -> None:
         """Certificates to be shown from now on."""
+        context = context if self._plan.tls is None else self._plan.tls.renewed(context)
+        self._plan = replace(self._plan, tls=context)
         self._node.vitals.certificate_expires = context.expires
         for greeter in self._greeters:
             greeter.use(context)
@@ -314,7 +322,20 @@ class _Worker:
         log.info("%s: draining", why)
         self._node.vitals.ready = False
         self._node.front.wind_down()
-        self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
+        if self._node.hand_over is None:
+            self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
+        else:
+            self._leaving = self._loop.create_task(self._leave(self._node.hand_over))
+
+    async def _leave(self, hand_over: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Stop once other nodes have what is hottest, and not before the delay."""
+        least = self._loop.time() + self._plan.drain_delay_seconds
+        try:
+            await hand_over()
+        except Exception:
+            log.exception("nothing is handed over")
+        await asyncio.sleep(max(0.0, least - self._loop.time()))
+        self._exit()
 
     def _retire(self) -> None:
         """Another process answers under this number, on the same sockets: the node goes on, and stays ready."""
@@ -395,13 +416,6 @@ def _config(application: Any, *, http: object, timeout: float | None, date: bool
 async def _serve(server: _Server, listeners: Sequence[socket.socket], *, even_without: bool = False) -> None:
     if listeners or even_without:
         await cast(Awaitable[None], server.serve(sockets=list(listeners)))
-
-
-def _calm_garbage_collector() -> None:
-    """Full collections walk every entry in RAM. Objects made at the start stay; later collections are rare."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _raise_descriptor_limit() -> None:

@@ -37,7 +37,7 @@ ROWS = [
     ["cluster_figures", "spread_figures"],
     ["families", "client_figures", "process_figures", "store_figures", "purge_figures", "budget_figures"],
     ["gate_figures"],
-    ["peers.node_front"],
+    ["peers.node_front", "peers.parting"],
     ["peers.front"],
     ["edge", "admin"],
     ["warm"],
@@ -54,7 +54,7 @@ ROWS = [
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping", "egress.meter", "trace", "bus"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
-    ["spending", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
+    ["spending", "egress.tags", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],
     ["errors", "messages", "replaced", "line", "signals", "kept", "compiled"],
 ]

@@ -72,3 +72,18 @@ def test_the_place_of_an_origin_that_is_gone_is_another_ones_from_its_beginning(
     assert without.total()[0] == 7
     assert cells.of(0, "new").total()[0] == 0
     assert cells.of(0, "o1").total()[0] == 1
+
+
+def test_what_other_nodes_read_is_part_of_the_sums_until_the_period_ends_and_never_falls() -> None:
+    cell = private().of(0, "fra")
+    cell.seed({}, cell.total(), NOON)
+    cell.add(numbers(5, 1))
+
+    cell.note_others({Period.DAY: UsageSum(100, (3, 0, 0, 0, 0))})
+    cell.note_others({Period.DAY: UsageSum(90, (3, 0, 0, 0, 0))})
+    assert cell.sums()[Period.DAY] == UsageSum(105, (4, 0, 0, 0, 0))
+    assert cell.own_sums()[Period.DAY] == UsageSum(5, (1, 0, 0, 0, 0))
+    assert cell.sums()[Period.MONTH].received == 5
+
+    cell.roll(NOON + 86400.0)
+    assert cell.sums()[Period.DAY].received == 0

@@ -13,6 +13,7 @@ from shield.rules.budgets import BudgetAct
 from tests.client import Answer
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
+from tests.peers.cluster import three
 
 KB = 1000
 CAP = {"per": "day", "amount": "100KB", "then": {"refuse": "100%"}}
@@ -68,6 +69,7 @@ def test_a_cap_on_bytes_of_an_origin_holds_while_hits_and_stale_entries_are_serv
         statuses = spend(shield, origin)
 
         assert statuses[:9] == [200] * 9 and statuses[-3:] == [503] * 3
+        origin.wait_for(lambda: all(each.ended for each in origin.requests))
         assert 100 * KB <= sum(each.sent for each in origin.requests) <= 112 * KB
         assert shield.get("/0").status == 200
         stale = shield.get("/stale")
@@ -157,3 +159,21 @@ def test_a_node_that_is_restarted_goes_on_with_the_same_sums(
         assert shield.state()["budgets"]["cap"]["spent"] == before
         statuses = spend(shield, origin, kilobytes=60)
         assert 503 not in statuses[:3] and statuses[-1] == 503
+
+
+def test_the_nodes_of_a_cluster_hold_to_a_budget_together(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with three(origin, clock, budgets={"cap": {**CAP, "amount": "60KB"}}) as cluster:
+        for place, node in enumerate(cluster.nodes):
+            path = cluster.path(place)
+            origin.serves(path, bytes(25 * KB), lifetime=60)
+            assert node.get(path).status == 200  # from the origin, as its owner
+        for _ in range(2):
+            for node in cluster.nodes:
+                watch = node.node.figures.budgets
+                node.call(lambda watch=watch: watch.look(True))  # type: ignore[misc]
+                node.run(watch._ask_others(watch._others))  # type: ignore[arg-type]
+
+        for place, node in enumerate(cluster.nodes):
+            judge(node)
+            assert 75 * KB < node.state()["budgets"]["cap"]["spent"] < 80 * KB
+            assert node.get(cluster.path(place, number=1)).status == 503

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
-from shield.heap import SLACK, Heap, own_bytes
+from shield.heap import SLACK, Heap, calm_collector, own_bytes
 
 MIB = 1 << 20
 
@@ -18,8 +20,12 @@ class Process:
     def __init__(self) -> None:
         self.used, self.held, self.trims = 100 * MIB, 100 * MIB, 0
         self.cpu = 0.0
-        self.heap = Heap(own_bytes=lambda: self.held, trim=self._trim)
+        self.collections = 0
+        self.heap = Heap(own_bytes=lambda: self.held, trim=self._trim, collect=self._collect)
         self.runs(10)
+
+    def _collect(self) -> None:
+        self.collections += 1
 
     def _trim(self) -> None:
         self.trims += 1
@@ -88,3 +94,36 @@ def test_memory_freed_between_small_objects_that_live_on_goes_back_for_real() ->
 
     assert own_bytes() < full - 80 * MIB
     assert len(small) == 400
+
+
+def test_old_objects_are_collected_while_the_process_is_idle_or_else_once_a_day() -> None:
+    process = Process()
+
+    process.runs(85_000, busy=1.0)
+    assert process.collections == 0
+    process.runs(10)
+    assert process.collections == 1
+
+    process.runs(1200)
+    assert process.collections == 3
+    process.runs(86_500, busy=1.0)
+    assert process.collections == 4
+
+
+@pytest.fixture
+def thresholds() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thresholds")
+def test_a_busy_process_never_looks_at_its_old_objects() -> None:
+    calm_collector()
+    before = [stats["collections"] for stats in gc.get_stats()]
+
+    kept = [[] for _ in range(200_000)]  # type: ignore[var-annotated]
+
+    young, middle, old = (stats["collections"] - was for stats, was in zip(gc.get_stats(), before, strict=True))
+    assert len(kept) == 200_000 and young > 10 and middle > 2 and old == 0

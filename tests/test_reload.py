@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import PATIENCE, Client, fetch
+from tests.client import PATIENCE, Client, fetch, request
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.process import Process, settings_file, until
@@ -216,14 +216,25 @@ def test_certificates_are_shown_anew_without_a_word_from_anybody(tmp_path: Path,
         except ssl.SSLError:
             return False
 
+    def asked(port: int, session: ssl.SSLSession | None = None) -> tuple[ssl.SSLSession | None, bool | None]:
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client.wrap_socket(raw, server_hostname="localhost", session=session) as sent:
+            sent.sendall(request("/1"))
+            assert sent.recv(9) == b"HTTP/1.1 "  # TLS 1.3 has its tickets behind the handshake
+            return sent.session, sent.session_reused
+
     with Process(settings_file(tmp_path, origin, tls=tls, workers=2)) as node:
-        before = trusted(first, node.port)
+        client = first.client()
+        before, _ = asked(node.port)
         second.write_server(tmp_path, "localhost")
         deadline = time.monotonic() + PATIENCE
         while not all(trusted(second, node.port) for _ in range(10)):
             assert time.monotonic() < deadline, node.said
+        node.process.send_signal(signal.SIGHUP)
+        node.says("settings of generation 2 are in force")
 
-    assert before
+        assert all(asked(node.port, before)[1] for _ in range(10)), "whichever worker has it"
 
 
 def test_a_node_that_cannot_be_asked_is_named(tmp_path: Path, origin: FaultyOrigin) -> None:

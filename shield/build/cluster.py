@@ -15,6 +15,8 @@ from shield.errors import ConfigError
 from shield.fill.table import FillTable
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
+from shield.origin.origin import Origin
+from shield.origin.origins import Origins
 from shield.origin.terms import Timeouts
 from shield.peers.cluster import Cluster
 from shield.peers.copies import SHARE, HotCopies
@@ -140,7 +142,7 @@ def timeouts_of(settings: Settings) -> Timeouts:
 
 
 def cluster_of(
-    settings: Settings, place: Seat, owners: Owners, store: Store, clock: Callable[[], float]
+    settings: Settings, place: Seat, owners: Owners, origins: Origins, store: Store, clock: Callable[[], float]
 ) -> Cluster | None:
     """The other nodes as a source of fills, for the worker in this seat; None if this node is alone. Raises
     ConfigError.
@@ -158,6 +160,14 @@ def cluster_of(
         secret=None if secret is None else secret.get_secret_value().encode(),
         tls=None if cluster.tls is None else _client_tls(cluster.tls),
         clock=clock,
+        near=cluster.near,
     )
     copies = HotCopies(store, capacity=settings.cache.memory.capacity // place.workers // SHARE)
-    return Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)
+    made = Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)
+    made.distance = lambda name: _first_byte(origins.get(name))
+    return made
+
+
+def _first_byte(origin: Origin) -> float:
+    """Its median time to the first byte, of the size class that is fastest; 0.0 before it was measured."""
+    return min([each.first_byte for each in origin.seen.timings.timings() if each.first_byte], default=0.0)

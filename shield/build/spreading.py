@@ -14,13 +14,17 @@ from shield.config.cluster import ClusterSettings
 from shield.config.settings import Settings
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
+from shield.peers.nodes import Nodes
 from shield.peers.owners import Owners
 from shield.purge import Purge
 from shield.purge_orders import PurgeOrders
+from shield.regime import InForce
+from shield.rules.rate_limit import CLOSED
 from shield.shared import Seat
 from shield.spread.exchange import TARGET
 from shield.spread.hands import Hands
 from shield.spread.journal import OrderJournal
+from shield.spread.limits import ClusterLimits
 from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
 
 
@@ -31,12 +35,15 @@ def spreader_of(
     owners: Owners,
     *,
     conducts: Callable[[], bool],
+    in_force: InForce,
     orders: PurgeOrders,
     purge: Purge,
     announcer: Announcer,
     clock: Callable[[], float],
 ) -> Spreader | None:
     """What spreads orders, for the worker in this seat; None if the node is alone. Raises ConfigError."""
+    if settings.cluster is None or settings.cluster.bus is None:
+        place.shared.rates_part[0] = 0  # of a program before this one, with a bus
     if settings.cluster is None or cluster is None:
         return None
     journal = _journal(settings, place, clock)
@@ -53,10 +60,24 @@ def spreader_of(
         terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),
         now=nodes.loop.time,
         is_first=place.worker == 0,
+        limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
     nodes.orders[TARGET] = spreader.exchange.answer
     cluster.copies.covers = spreader.covers
     return spreader
+
+
+def _limits(
+    cluster: ClusterSettings, place: Seat, nodes: Nodes, in_force: InForce, clock: Callable[[], float]
+) -> ClusterLimits:
+    is_closed = cluster.limits_without_bus == "closed"
+    return ClusterLimits(
+        place.shared.rates,
+        place.shared.rates_part,
+        alone=lambda: CLOSED if is_closed else len(nodes.others()) + 1,
+        clock=clock,
+        are_there=lambda: in_force.regime.rates is not None,
+    )
 
 
 def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> OrderJournal:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from shield.config.settings import Settings
-from shield.egress.budgets import BudgetTerms
+from shield.egress.budgets import BudgetTerms, BudgetWatch
 from shield.egress.keeper import LedgerKeeper, OfOthers
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
+from shield.egress.tags import TagMeter
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
+from shield.peers.nodes import Nodes
 
 
 def ledger_path(settings: Settings, state: Path | None) -> Path | None:
@@ -33,6 +36,43 @@ def budget_terms(settings: Settings) -> BudgetTerms:
     )
 
 
+EGRESS = b"*egress"
+"""The order by which a node asks another one what it has read in the present day and month."""
+
+
+def budget_watch(
+    settings: Settings,
+    origins: Origins,
+    ledger: Ledger | None,
+    nodes: Nodes | None,
+    clock: Callable[[], float],
+) -> BudgetWatch:
+    """The budgets, as one worker sees them; together with the other `nodes` of a cluster."""
+
+    async def ask_others() -> dict[str, bytes]:
+        assert nodes is not None
+        names = nodes.others()
+        answers = await asyncio.gather(*[nodes.send(name, EGRESS) for name in names], return_exceptions=True)
+        return {name: each for name, each in zip(names, answers, strict=True) if isinstance(each, bytes)}
+
+    watch = BudgetWatch(
+        budget_terms(settings),
+        cells=origins.thrift.cells,
+        meters=origins.meters,
+        ledger=ledger,
+        clock=clock,
+        others=None if nodes is None else ask_others,
+    )
+    origins.thrift.spend = watch.look
+    if nodes is not None:
+
+        async def answer(sender: str, body: bytes) -> bytes:
+            return watch.answer()
+
+        nodes.orders[EGRESS] = answer
+    return watch
+
+
 def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
     """What this worker has counted, at each call."""
     process = f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -43,9 +83,21 @@ def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
             served[kind.cache] = served.get(kind.cache, (0, 0))[0] + count, 0
         for word, sent in counters.sent_by_word().items():
             served[word] = served.get(word, (0, 0))[0], sent
-        return WorkerUsage(process, list(origins.meters.readings()), served)
+        tags = origins.meters.tags
+        return WorkerUsage(
+            process, list(origins.meters.readings()), served, [] if tags is None else list(tags.readings())
+        )
 
     return usage
+
+
+def tag_meter(settings: Settings) -> TagMeter | None:
+    """The meter of tags by which cost is told; None: there are none."""
+    beginnings = settings.ledger.tags
+    if not beginnings:
+        return None
+    names = dict.fromkeys(name for route in settings.route_table() for name in route.freshness.tags)
+    return TagMeter([each.encode() for each in beginnings], list(names))
 
 
 def keeper_of(

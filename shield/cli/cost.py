@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,32 @@ from shield.config.settings import Settings
 from shield.egress.ledger import Ledger, LedgerTerms
 from shield.errors import ConfigError, StoreError
 from shield.resources import state_directory
-from shield.rules.bill import Bill, BillLine, Usage, bill, charges, forecast, month_of
+from shield.rules.bill import Bill, BillLine, TagUsage, Usage, bill, bill_by_tag, charges, forecast, month_of
 from shield.rules.focus import COLUMNS, focus_rows
 from shield.rules.prices import PRESETS, STALE_DAYS, Price
 
-GROUPS = ("origin", "provider", "region", "route", "reason", "day")
 
-
-def cost(path: Path, *, by: str, month: str | None, form: str, now: float | None = None) -> int:
-    """Print the bill of a month; 0, or 2 if it can't be told. `form` is table, json, csv or a version of FOCUS."""
+def cost(
+    path: Path,
+    *,
+    by: str,
+    month: str | None,
+    form: str,
+    labels: Sequence[str] = (),
+    now: float | None = None,
+) -> int:
+    """Print the bill of a month; 0, or 2 if it can't be told. `form` is table, json, csv or a version of FOCUS; only
+    origins with these `labels`, as KEY=VALUE, count.
+    """
     loaded, now = read(path), time.time() if now is None else now
     if loaded is None:
         return 2
     settings = loaded.settings
     try:
         start, stop = _month(month, now)
-        usage = _usage(settings, start, stop)
+        origins = _labelled(settings, labels)
+        ledger = _ledger(settings)
+        usage = _usage(ledger, start, stop, origins)
     except (ConfigError, StoreError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,7 +56,12 @@ def cost(path: Path, *, by: str, month: str | None, form: str, now: float | None
     if form in COLUMNS:
         _print_focus(settings, usage, prices, form)
         return 0
-    found = bill(usage, rates, _name_of(by, settings))
+    if by == "tag":
+        rows = [row for row in ledger.tag_rows(start, stop) if row.origin in origins or ANY in origins]
+        tags = [TagUsage(row.at, row.origin, row.tag, row.requests, row.received) for row in rows]
+        found, tagged = bill_by_tag(usage, tags, rates)
+    else:
+        found, tagged = bill(usage, rates, _name_of(by, settings)), None
     whole = forecast(usage, prices, now) if start <= now < stop else {}
     if form == "json":
         json.dump(_plain(found, by, start, whole), sys.stdout, indent=2)
@@ -55,6 +70,8 @@ def cost(path: Path, *, by: str, month: str | None, form: str, now: float | None
         _print_csv(found, by)
     else:
         _print_table(found, by, start, whole)
+        if tagged is not None:
+            print(_on_tags(settings, found, tagged))
     return 0
 
 
@@ -89,14 +106,53 @@ def _month(text: str | None, now: float) -> tuple[float, float]:
         raise ValueError(f"--month {text}: expected a year and a month, as 2026-11") from None
 
 
-def _usage(settings: Settings, start: float, stop: float) -> list[Usage]:
+def _labelled(settings: Settings, labels: Sequence[str]) -> set[str]:
+    """The origins that have all these labels; their own count more than the node's. Raises ValueError."""
+    wanted = {}
+    for each in labels:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise ValueError(f"--label {each}: expected KEY=VALUE, as team=web")
+        wanted[key] = value
+    found = {
+        name
+        for name, origin in settings.origins.items()
+        if wanted.items() <= {**settings.labels, **origin.labels}.items()
+    }
+    if not found:
+        raise ValueError(f"--label {' --label '.join(labels)}: no origin has it (labels, origins.NAME.labels)")
+    return found if labels else found | {ANY}
+
+
+ANY = "*"  # among origins: those that are gone from the settings, too
+
+
+def _on_tags(settings: Settings, found: Bill, tagged: int) -> str:
+    if not settings.ledger.tags:
+        return "No tags are counted: set ledger.tags to their beginnings, as [tenant-]"
+    share, beginnings = 100.0 * tagged / max(found.total.received, 1), ", ".join(settings.ledger.tags)
+    return (
+        f"{billed_size(tagged)} ({share:.1f} %) had a tag that begins with {beginnings}: bodies, as long as they "
+        "were stated. A response with several tags is in the line of each"
+    )
+
+
+def _ledger(settings: Settings) -> Ledger:
     path = ledger_path(settings, state_directory(settings))
     if path is None:
         raise StoreError("no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`")
     if not path.exists():
         raise StoreError(f"ledger {path}: there is none yet: a node with these settings writes it within seconds")
-    rows = Ledger(LedgerTerms(path, settings.ledger.keep)).rows(start, stop)
-    return [Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses) for row in rows]
+    return Ledger(LedgerTerms(path, settings.ledger.keep))
+
+
+def _usage(ledger: Ledger, start: float, stop: float, origins: Set[str]) -> list[Usage]:
+    """Of these origins; what clients got is of all, and is left out unless all count."""
+    return [
+        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses)
+        for row in ledger.rows(start, stop)
+        if row.origin in origins or ANY in origins
+    ]
 
 
 def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
@@ -186,6 +242,10 @@ def _print_focus(
     }
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
-    labels = {"x_node": settings.node, **{f"x_{name}": value for name, value in settings.labels.items()}}
+    labels = {
+        name: {"x_node": settings.node}
+        | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
+        for name, origin in settings.origins.items()
+    }
     for row in focus_rows(usage, prices, facts, labels, version):
         writer.writerow(row)

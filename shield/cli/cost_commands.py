@@ -41,6 +41,7 @@ class CostBy(StrEnum):
     ROUTE = "route"
     REASON = "reason"
     DAY = "day"
+    TAG = "tag"
 
 
 @app.callback(invoke_without_command=True)
@@ -50,10 +51,16 @@ def _bill(
         Path | None, typer.Option("--config", "-c", help="Settings in YAML.", metavar="FILE", envvar=CONFIG_VARIABLE)
     ] = None,
     by: Annotated[
-        CostBy, typer.Option(help="Group by origin, provider, region, route, reason or day.", metavar="WHAT")
+        CostBy, typer.Option(help="Group by origin, provider, region, route, reason, day or tag.", metavar="WHAT")
     ] = CostBy.ORIGIN,
     month: Annotated[
         str | None, typer.Option(help="Default: this month (UTC).", show_default=False, metavar="YEAR-MONTH")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only of origins with this label, theirs or the node's.", metavar="KEY=VALUE", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
@@ -86,7 +93,7 @@ def _bill(
     if focus not in (None, "1.2", "1.3"):
         raise typer.BadParameter(f"--focus {focus}: expected 1.2 or 1.3")
     form = focus or ("json" if as_json else "csv" if as_csv else "table")
-    raise typer.Exit(run(config, by=by.value, month=month, form=form))
+    raise typer.Exit(run(config, by=by.value, month=month, form=form, labels=label or ()))
 
 
 @app.command("reconcile")

@@ -18,7 +18,7 @@ _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
 
-_OF_CLUSTER = ("dns", "address", "listen", "secret", "secret_file", "tls")
+_OF_CLUSTER = ("dns", "address", "listen", "near", "secret", "secret_file", "tls")
 """Keys of `cluster` that need a restart, since its listener and connections are made of them."""
 
 _WHOLE = ("tls", "cluster")

@@ -13,6 +13,7 @@ from shield.config.section import (
     File,
     Listen,
     ListenAddress,
+    Name,
     NodeName,
     Region,
     Secret,
@@ -111,6 +112,11 @@ class ClusterSettings(Section):
         description="Address on which this node's first worker listens for other nodes; worker n on the port n "
         "above. If omitted: its own in nodes; with dns, that port on all IPv4 addresses.",
     )
+    near: tuple[Name, ...] = Field(
+        default=(),
+        description="Origins that this node's region is near to. Nodes of other regions then ask this one for their "
+        "objects, if it is nearer to them than the origin by measurement.",
+    )
     secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
         default=None,
         description="Secret of all nodes, by which they sign requests to each other; 32 characters at least. Without "
@@ -142,6 +148,11 @@ class ClusterSettings(Section):
         description="What it does then: serve and raise an alarm, or say on `/ready` that it isn't ready, so that "
         "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
         "once.",
+    )
+    limits_without_bus: Literal["divided", "closed"] = Field(
+        default="divided",
+        description="Rate limits while the bus is away: each node gives its part, or refuses whatever a limit "
+        "concerns. Divided, since the bus must not take clients down with it.",
     )
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:

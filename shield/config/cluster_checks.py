@@ -39,6 +39,11 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
     if cluster.bus is not None and find_spec("redis") is None:
         yield tree.problem((*_HERE, "bus"), "it needs redis-py: pip install 'shield[cluster]'")
     yield from _addresses(settings, tree)
+    for at, origin in enumerate(cluster.near):
+        if origin not in settings.origins:
+            known = list(settings.origins)
+            said = f"expected one of {' '.join(map(nameable, known))}{did_you_mean(origin, known)}"
+            yield tree.problem((*_HERE, "near", at), f'got "{shortened(origin)}"; {said}')
     for path in FILES:
         file = tree.get(path)
         if path[-1] not in ("secret_file", "bus_file") and isinstance(file, str) and not os.access(file, os.R_OK):

@@ -167,7 +167,7 @@ def _response(mode: DrillMode) -> Response:
 
 
 def _new(carrier: _NoCarrier | _Corruption) -> Response:
-    return Response(carrier, asyncio.get_running_loop().create_future(), _BUFFER_BYTES)
+    return Response(carrier, _BUFFER_BYTES)
 
 
 class _Corruption:

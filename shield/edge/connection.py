@@ -69,6 +69,7 @@ class ClientConnection(ConnectionLife):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._parser = None  # it holds this connection
         transfer, self._transfer = self._transfer, None
         if transfer is not None:
             transfer.abandon()

@@ -18,7 +18,16 @@ from shield.errors import OwnPathError, RequestError
 from shield.rate_cells import RateCells
 from shield.regime import InForce
 from shield.rules.addresses import peer_of
-from shield.rules.rate_limit import SECOND, RateFacts, RateLimit, RateLimitedError, RateLimits, budgets_of
+from shield.rules.rate_limit import (
+    CLOSED,
+    SECOND,
+    RateFacts,
+    RateLimit,
+    RateLimitedError,
+    RateLimits,
+    budgets_of,
+    divided,
+)
 from shield.rules.routes import Targets
 
 log = logging.getLogger("shield.edge")
@@ -36,11 +45,14 @@ class RateStatistics:
 
 
 class RateLimiter:
-    """The limits in force, and the budgets that all workers share."""
+    """The limits in force, and the budgets that all workers share. `part` is a word of all workers, too: 0, or the
+    number of nodes by which limits are divided, while these can't tell each other what they admit; or CLOSED.
+    """
 
-    def __init__(self, in_force: InForce, cells: RateCells) -> None:
+    def __init__(self, in_force: InForce, cells: RateCells, part: memoryview | None = None) -> None:
         self._in_force = in_force
         self.cells = cells
+        self.part = memoryview(bytes(8)).cast("q") if part is None else part
         self._refused: dict[str, int] = {}
         self._counted: dict[str, int] = {}
         self._complaints = Complaints(log)
@@ -83,11 +95,12 @@ class RateLimiter:
 class ClientRates:
     """The limits on one connection's client, under one regime."""
 
-    __slots__ = ("_by_route", "_cells", "_fixed", "_limiter", "_limits", "_name", "_peer")
+    __slots__ = ("_by_route", "_cells", "_fixed", "_limiter", "_limits", "_name", "_part", "_peer")
 
     def __init__(self, limiter: RateLimiter, limits: RateLimits, peer: str) -> None:
         self._limiter = limiter
         self._cells = limiter.cells
+        self._part = limiter.part
         self._limits = limits
         self._name = peer
         self._peer = peer_of(peer)
@@ -114,6 +127,8 @@ class ClientRates:
         budgets = self._fixed
         if budgets is None:
             budgets = self._budgets(target, fields, key)
+        if self._part[0]:
+            return self._judge_alone(budgets, target, now)
         moment = int(now * SECOND)
         if len(budgets) == 1:
             limit, budget = budgets[0]
@@ -126,6 +141,15 @@ class ClientRates:
             wait = self._cells.take(budget, moment, limit.pace)
             if wait and (refused := self._over(limit, wait, target, now)):
                 return refused  # another worker was faster
+        return None
+
+    def _judge_alone(self, budgets: Budgets, target: bytes, now: float) -> RateLimitedError | None:
+        """The same, while the other nodes don't know what is taken here."""
+        part, moment = self._part[0], int(now * SECOND)
+        for limit, budget in budgets:
+            wait = SECOND if part == CLOSED else self._cells.take(budget, moment, divided(limit.pace, part))
+            if wait and (refused := self._over(limit, wait, target, now)):
+                return refused
         return None
 
     def _budgets(self, target: bytes, fields: Mapping[bytes, bytes], key: bytes | None) -> Budgets:

@@ -10,15 +10,34 @@ from pathlib import Path
 
 from shield.edge.door import Door
 from shield.errors import ConfigError
-from shield.rules.certificates import parse_expiry
+from shield.rules.certificates import parse_expiry, parse_key_algorithm
 
 _AT_ONCE = 100  # connections accepted in a row before the event loop goes on
 
 
 class ServerContext(ssl.SSLContext):
-    """A context that knows when its certificate expires, in epoch seconds; None if that can't be told."""
+    """A context that knows when its certificate expires, in epoch seconds; None if that can't be told.
+
+    Clients' sessions resume with the context that they began with, and with its copies in forked processes.
+    """
 
     expires: float | None = None
+    files: tuple[Path, Path]
+    terms: tuple[object, ...] = ()
+    """All that it was made of but the certificate and the key themselves."""
+
+    def renewed(self, newer: ServerContext) -> ServerContext:
+        """This context with the certificate and key of a newer one, so that clients' sessions go on. The newer one
+        itself if it differs in more, as in the rules on clients' certificates: resumed sessions show none.
+        """
+        if newer.terms != self.terms or None in self.terms:
+            return newer
+        try:
+            self.load_cert_chain(*newer.files, password="")
+        except OSError:  # they are being replaced once more, and this context may be half changed
+            return newer
+        self.expires = newer.expires
+        return self
 
 
 def server_context(
@@ -43,17 +62,23 @@ def server_context(
     try:
         # The empty password keeps OpenSSL from prompting for that of an encrypted key.
         context.load_cert_chain(certificate_file, key_file, password="")
-        context.expires = parse_expiry(certificate_file.read_bytes())
+        certificate = certificate_file.read_bytes()
+        context.expires = parse_expiry(certificate)
     except OSError as error:  # ssl.SSLError is one
         why = "no PEM certificate and its unencrypted key" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError([f"tls: {certificate_file} and {key_file} can't be used: {why}"]) from None
+    authorities = b""
     if client_ca_file is not None:
         try:
             context.load_verify_locations(client_ca_file)
+            authorities = client_ca_file.read_bytes()
         except OSError as error:
             why = "no PEM certificates" if isinstance(error, ssl.SSLError) else error.strerror
             raise ConfigError([f"access.client_certificate.ca_file: {client_ca_file} can't be used: {why}"]) from None
         context.verify_mode = ssl.CERT_REQUIRED if client_needed else ssl.CERT_OPTIONAL
+    context.files = certificate_file, key_file
+    # A context has one certificate for each kind of key: one of another kind wouldn't replace it.
+    context.terms = (parse_key_algorithm(certificate), authorities, context.verify_mode, tuple(protocols))
     return context
 
 

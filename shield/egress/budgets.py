@@ -3,15 +3,16 @@ second, and the conductor judges by these sums what budgets do.
 
 So between a byte's arrival and its effect half a second passes at most, and bodies under way still arrive: by so much
 a budget may be exceeded. A fetch reads one word of shared memory. What was read before the node started comes from
-the ledger.
+the ledger, and what other nodes of a cluster have read from them, every two seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shield.budget_cells import NUMBERS, BudgetCell
@@ -38,8 +39,17 @@ from shield.rules.prices import Price
 log = logging.getLogger("shield.egress")
 
 _AGAIN_SECONDS = 30.0  # after the ledger couldn't be read
+_ASK_LOOKS = 8  # between two questions to other nodes
 _LOOKS = 4  # without budgets, one in so many adds up: it takes a while with many routes
 _NOTHING = (0,) * NUMBERS
+
+
+AskNodes = Callable[[], Awaitable[Mapping[str, bytes]]]
+"""The answers (`BudgetWatch.answer`) of those other nodes that answer, by name."""
+
+
+NodeSums = Mapping[Period, tuple[int, UsageSum]]
+"""What another node has read, with when its period began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,12 @@ class BudgetWatch:
         meters: Meters,
         ledger: Ledger | None,
         clock: Callable[[], float],
+        others: AskNodes | None = None,
     ) -> None:
+        """`others` asks the other nodes of the cluster; None: there is none."""
+        self._others = others
+        self._asking: asyncio.Task[None] | None = None
+        self._elsewhere: dict[str, Mapping[str, NodeSums]] = {}  # by node and origin
         self._terms = terms
         self._cells = cells
         self._meters = meters
@@ -144,6 +159,9 @@ class BudgetWatch:
                 cell.roll(now)
         if unknown:
             self._seed(unknown, now)
+        is_due = self._looks % _ASK_LOOKS == 0 and self._asking is None and bool(self._terms.budgets)
+        if self._others is not None and is_due:
+            self._asking = asyncio.get_running_loop().create_task(self._ask_others(self._others))
         standings = self.standings()
         acts = acts_by_origin(standings)
         for name, cell in cells.items():
@@ -160,6 +178,36 @@ class BudgetWatch:
             does = ", ".join(_WORDS[act] for act in BudgetAct if each.acts & act) or "nothing is held back any more"
             until = f" until {shown(each.until)}" if each.acts else ""
             log.warning("%s: %s%s", each, does, until)
+
+    # what other nodes have read
+
+    def answer(self) -> bytes:
+        """What this node has read in the present periods, for another node. By any worker."""
+        said = {
+            name: {period.value: [cell.begun(period), each.received, *each.statuses] for period, each in sums.items()}
+            for name, cell in self._cells().items()
+            for sums in (cell.own_sums(),)
+        }
+        return json.dumps(said, separators=(",", ":")).encode()
+
+    async def _ask_others(self, ask: AskNodes) -> None:
+        try:
+            for node, data in (await ask()).items():
+                try:
+                    self._elsewhere[node] = _read(data)
+                except ValueError as error:
+                    self._complaints.say(node, self._clock(), "node %s: its egress can't be read: %s", node, error)
+            for name, cell in self._cells().items():
+                given = [sums.get(name, {}) for sums in self._elsewhere.values()]
+                cell.note_others(
+                    {
+                        period: added([each for begun, each in found if begun == cell.begun(period)])
+                        for period in PERIODS
+                        for found in ([sums[period] for sums in given if period in sums],)
+                    }
+                )
+        finally:
+            self._asking = None
 
     # what was read before
 
@@ -194,8 +242,36 @@ class BudgetWatch:
     async def close(self) -> None:
         """Add up what is left."""
         self.publish()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
         if self._seeding is not None:
             await self._seeding
+
+
+def added(sums: Iterable[UsageSum]) -> UsageSum:
+    """The sums of several nodes together."""
+    received, statuses = 0, [0] * len(CLASSES)
+    for each in sums:
+        received += each.received
+        statuses = [a + b for a, b in zip(statuses, each.statuses, strict=True)]
+    return UsageSum(received, tuple(statuses))
+
+
+def _read(data: bytes) -> dict[str, NodeSums]:
+    """Another node's answer, by origin. Raises ValueError."""
+    found: dict[str, NodeSums] = {}
+    try:
+        for name, sums in json.loads(data).items():
+            known = {Period(word): [int(number) for number in numbers] for word, numbers in sums.items()}
+            found[str(name)] = {
+                period: (begun, UsageSum(received, tuple(statuses)))
+                for period, (begun, received, *statuses) in known.items()
+                if len(statuses) == len(CLASSES)
+            }
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{error!r}") from None
+    return found
 
 
 def sums_in(ledger: Ledger, now: float) -> dict[str, OriginSums]:

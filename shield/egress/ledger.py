@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shield.egress.meter import EgressAccount, MeterReading
+from shield.egress.tags import TagReading
 from shield.errors import StoreError
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -47,6 +48,29 @@ CREATE TABLE totals (
 CREATE INDEX usage_by_span ON usage (span, at);
 PRAGMA user_version = {_VERSION};
 """
+_TAG_KEY = "at, span, origin, tag"
+_TAG_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tags (
+    at INTEGER NOT NULL, span INTEGER NOT NULL, origin TEXT NOT NULL, tag TEXT NOT NULL,
+    received INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (at, span, origin, tag)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tag_totals (
+    process TEXT NOT NULL, seen INTEGER NOT NULL, origin TEXT NOT NULL, tag TEXT NOT NULL,
+    received INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (process, origin, tag)
+) WITHOUT ROWID
+"""
+_MORE_OF_TAG = "received = received + excluded.received, requests = requests + excluded.requests"
+_ADD_TAG = f"""
+INSERT INTO tags ({_TAG_KEY}, received, requests) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
+"""
+_SET_TAG_TOTAL = "INSERT OR REPLACE INTO tag_totals VALUES (?, ?, ?, ?, ?, ?)"
+_ROLL_TAGS = f"""
+INSERT INTO tags ({_TAG_KEY}, received, requests)
+SELECT at / :into * :into, :into, origin, tag, SUM(received), SUM(requests)
+FROM tags WHERE span = :span AND at < :before GROUP BY 1, 3, 4
+ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
+"""
 _ADD = f"""
 INSERT INTO usage ({_KEY}, {", ".join(_NUMBERS)}) VALUES ({", ".join("?" * (5 + len(_NUMBERS)))})
 ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join([f"{name} = {name} + excluded.{name}" for name in _NUMBERS])}
@@ -75,16 +99,17 @@ class WorkerUsage(NamedTuple):
     process: str
     readings: Sequence[MeterReading]
     served: Mapping[str, tuple[int, int]]
+    tags: Sequence[TagReading] = ()
 
     def encoded(self) -> bytes:
         readings = [
             (*each.account, each.requests, each.received, list(each.statuses.items())) for each in self.readings
         ]
-        return json.dumps([self.process, readings, list(self.served.items())]).encode()
+        return json.dumps([self.process, readings, list(self.served.items()), list(self.tags)]).encode()
 
     @classmethod
     def decoded(cls, data: bytes) -> WorkerUsage:
-        process, readings, served = json.loads(data)
+        process, readings, served, *more = json.loads(data)  # a worker of an older version has no more
         return cls(
             process,
             [
@@ -92,7 +117,19 @@ class WorkerUsage(NamedTuple):
                 for origin, route, reason, requests, received, statuses in readings
             ],
             {word: (requests, sent) for word, (requests, sent) in served},
+            tuple([TagReading(*each) for each in (more[0] if more else ())]),
         )
+
+
+class TagRow(NamedTuple):
+    """Bodies of an origin whose responses had a tag (`TAGGED`: any of them), from `at` on, for `span` seconds."""
+
+    at: int
+    span: int
+    origin: str
+    tag: str
+    received: int
+    requests: int
 
 
 class UsageRow(NamedTuple):
@@ -137,6 +174,21 @@ class Ledger:
                     )
                 }
                 self._add(file, worker, before, now)
+                if worker.tags:
+                    self._add_tags(file, worker, now)
+
+    def _add_tags(self, file: sqlite3.Connection, worker: WorkerUsage, now: float) -> None:
+        for statement in _TAG_SCHEMA.split(";"):
+            file.execute(statement)
+        query = "SELECT origin, tag, received, requests FROM tag_totals WHERE process = ?"
+        before = {tuple(row[:2]): row[2:] for row in file.execute(query, (worker.process,))}
+        at = int(now) // HOUR * HOUR
+        for each in worker.tags:
+            name, numbers = (each.origin, each.tag), (each.received, each.requests)
+            change = [number - old for number, old in zip(numbers, before.get(name, (0, 0)), strict=True)]
+            if any(change):
+                file.execute(_ADD_TAG, (at, HOUR, *name, *change))
+                file.execute(_SET_TAG_TOTAL, (worker.process, int(now), *name, *numbers))
 
     def _add(
         self,
@@ -162,6 +214,23 @@ class Ledger:
                 file.execute("DELETE FROM usage WHERE span = ? AND at < ?", (span, before))
             file.execute("DELETE FROM usage WHERE at < ?", (int(now - self._terms.keep),))
             file.execute("DELETE FROM totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
+            if not _has_tags(file):
+                return
+            before = int(now - KEEP_HOURS) // DAY * DAY
+            file.execute(_ROLL_TAGS, {"span": HOUR, "into": DAY, "before": before})
+            file.execute("DELETE FROM tags WHERE span = ? AND at < ?", (HOUR, before))
+            file.execute("DELETE FROM tags WHERE at < ?", (int(now - self._terms.keep),))
+            file.execute("DELETE FROM tag_totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
+
+    def tag_rows(self, start: float, stop: float) -> list[TagRow]:
+        """As `rows`, of tags: hours, and days as they grow old. [] if none was ever counted."""
+        if not self._terms.path.exists():
+            return []
+        query = f"SELECT {_TAG_KEY}, received, requests FROM tags WHERE at >= ? AND at < ? ORDER BY at, span"
+        with self._open(writing=False) as file:
+            if not _has_tags(file):
+                return []
+            return [TagRow(*row) for row in file.execute(query, (int(start), int(stop)))]
 
     def rows(self, start: float, stop: float) -> list[UsageRow]:
         """The usage of a time, in its order; rows that begin within it count. [] if there is no file."""
@@ -220,6 +289,11 @@ class Ledger:
 
 
 _PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
+
+
+def _has_tags(file: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tags'"
+    return file.execute(query).fetchone() is not None
 
 
 def _counted(worker: WorkerUsage) -> Iterator[tuple[tuple[str, str, str], tuple[int, ...]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from shield.egress.tags import TagMeter
 from shield.rules.egress import FetchReason
 
 
@@ -59,10 +60,11 @@ class OriginTotals(NamedTuple):
 class Meters:
     """All meters of a worker. They outlast the origins: after a reload one of the same name goes on counting."""
 
-    __slots__ = ("_of",)
+    __slots__ = ("_of", "tags")
 
     def __init__(self) -> None:
         self._of: dict[tuple[str, str, FetchReason], Meter] = {}
+        self.tags: TagMeter | None = None  # None: none is counted
 
     def of(self, origin: str, route: str, reason: FetchReason) -> Meter:
         """The meter for a request to an origin; `route` is "" for those of no route."""

@@ -84,6 +84,7 @@ class SpikeWatch:
         if not self._sources.conducts():
             self._samples.clear()
             self._spikes.clear()
+            self._usual, self._hour = {}, -1  # another worker's count now
             return
         now = self._clock()
         if self._samples and 0.0 <= now - self._samples[-1][0] < LOOK_SECONDS:

@@ -30,16 +30,19 @@ MAY_LAG = "may-lag"
 Result = Fetched | Absent | Failed
 
 
+def note_change(question: Question, means: Means) -> Changed | None:
+    """Note in a question whether its key changed lately, and how."""
+    question.changed = means.changes.find(question.resource.named, means.clock())
+    return question.changed
+
+
 async def fetch_with_care(question: Question, means: Means, names: Sequence[str], want: Want) -> Result:
-    """As the source does, with a look at the change of its key, which is noted in the question.
+    """As the source does, for a key that changed lately.
 
     An object that was taken down comes from the primary or not at all.
     """
-    resource, fetch = question.resource, means.source.fetch
-    question.changed = changed = means.changes.find(resource.named, means.clock())
-    if changed is None:
-        return await fetch(names, want)
-    facts = resource.route.facts
+    facts, fetch, changed = question.resource.route.facts, means.source.fetch, question.changed
+    assert changed is not None
     if changed.is_of_absence:
         result = await _fetch_all(authorities(names, facts), want, fetch)
         if changed.kind is ChangeKind.TAKEN_DOWN or not isinstance(result, Failed):

@@ -50,7 +50,7 @@ class Excerpts:
         self._entry = entry
         self._all: list[Excerpt] = []
         self._setbacks = setbacks
-        self.are_last_hop = False  # no other node may be asked for them
+        self.hops = 0  # of their readers, as in `Request.hops`
 
     def __len__(self) -> int:
         return len(self._all)
@@ -90,7 +90,7 @@ class Excerpts:
                     resumes=self._setbacks.broken_by(span.start // entry.slice_bytes),
                     forwarded=self._resource.forwarded,
                     key=self._resource.named,
-                    request=_request(self._target, self.are_last_hop),
+                    request=_request(self._target, self.hops),
                     choice=self._resource.route.choice,
                     version=self._version.get(),
                     route=self._resource.route.name,
@@ -215,8 +215,8 @@ def _needs(reader: Reader, excerpt: Excerpt) -> bool:
     return reader.position < excerpt.stop and (reader.stop is None or reader.stop > excerpt.start)
 
 
-def _request(target: bytes, is_last_hop: bool) -> Request:
+def _request(target: bytes, hops: int) -> Request:
     request = Request(b"GET", target, [], {})
-    if is_last_hop:
-        request.end_hops()
+    if hops:
+        request.note_hops(hops)
     return request

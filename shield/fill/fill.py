@@ -16,7 +16,8 @@ from functools import partial
 
 from shield.errors import Fault, OriginError
 from shield.fill.buffer import FillBuffer
-from shield.fill.doubt import fetch_with_care, settle_missing
+from shield.fill.doubt import settle_missing
+from shield.fill.fetching import begin_fetch
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
 from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
@@ -36,6 +37,7 @@ from shield.fill.settlement import (
 from shield.fill.sorting import commit, find_room, is_current, settle_any, variant_of
 from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
+from shield.origin.plain import Fetching
 from shield.origin.want import Absent, Failed, Fetched, Keeping
 from shield.outcome import Forward, Outcome
 from shield.rules import exact
@@ -91,7 +93,7 @@ class Fill:
     _fetched: Fetched | None = None  # what the body comes from, at first
     _pacing: Pacing | None = None  # of that, once it may have to be held up
     _rest: Rest | None = None  # once that has broken off or is late
-    _task: asyncio.Task[None] | None = None
+    _fetching: Fetching | None = None  # until it has a result
     _timer: asyncio.TimerHandle | None = None  # linger
 
     def __post_init__(self) -> None:
@@ -150,6 +152,8 @@ class Fill:
         if self._readers:
             self._purse.left_to(self._readers)
             self.progressed()
+        elif self._due is not None and self._buffer.received == self._due:
+            return  # all of it is here, so that there is nothing to decide
         elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
@@ -170,8 +174,9 @@ class Fill:
         """End the fetch; its readers get an error or an unclean end."""
         if self.phase in OVER:
             return
-        if self._task is not None:
-            self._task.cancel()
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
         self.fail(OriginError(self.origin or "-", Fault.CANCELLED, "nobody waits for it any more"))
 
     def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
@@ -196,29 +201,24 @@ class Fill:
     # opening
 
     def open(self) -> None:
-        """Start fetching."""
-        if self.question.resource.route.early_hints:
-            self.question.want.inform = self._readers.inform
-        self._task = self._means.loop.create_task(self._open())
+        """Start fetching, or do so again, unless it is over. Readers are told nothing within this call."""
+        if self.phase not in OVER:
+            self._fetching = begin_fetch(self.question, self._means, self, self._readers)
 
-    async def _open(self) -> None:
-        result = None
+    def fetched(self, result: Fetched | Absent | Failed) -> None:
+        self._fetching = None
         try:
-            question, means = self.question, self._means
-            fetch = partial(fetch_with_care, question, means) if means.changes.live[0] else means.source.fetch
-            while result is None or not self._take(result):
-                self._readers.latecomers.clear()  # about now; the source reports when it really is sent
-                result = await fetch(question.resource.tried, question.want)
+            if not self._take(result):
+                self.open()
         except Exception as error:
-            self._fail_by_bug(error, result)
-        finally:
-            self._task = None
+            if isinstance(result, Fetched) and self.phase is Phase.OPENING:
+                result.response.close()  # not ours yet: nobody else closes it
+            self.failed_by_bug(error)
 
-    def _fail_by_bug(self, error: Exception, result: Fetched | Absent | Failed | None) -> None:
+    def failed_by_bug(self, error: Exception) -> None:
         """A bug of ours must release the followers, too."""
-        log.exception("fill of %s failed", self.resource.label)
-        if isinstance(result, Fetched) and self.phase is Phase.OPENING:
-            result.response.close()  # not ours yet: nobody else closes it
+        self._fetching = None
+        log.error("fill of %s failed", self.resource.label, exc_info=error)
         self.fail(OriginError(self.origin or "-", Fault.CANCELLED, f"internal error: {type(error).__name__}"))
 
     def _take(self, result: Fetched | Absent | Failed) -> bool:

@@ -14,6 +14,7 @@ from shield.fill.settlement import FillTerms
 from shield.fill.spotchecks import SpotChecks
 from shield.fill.versions import Versions
 from shield.messages import Request
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.key import CacheKey
 from shield.store.entry import OVERHEAD
@@ -29,6 +30,9 @@ class Source(Protocol):
 
     def fetch(self, names: Sequence[str], want: Want) -> Coroutine[Any, Any, Fetched | Absent | Failed]:
         """`names` are the origins in the order in which they are tried."""
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """Begin the same without a task, if it is as nearly all are, and tell `taker` later; None: use `fetch`."""
 
 
 class Lag(Protocol):

@@ -66,7 +66,7 @@ class Runs:
         self._all: list[Run] = []
         self._waiting: set[Run] = set()  # for their readers, or for memory
         self._queue: dict[int, int] = {}  # slices that no run could be begun for yet, and where their readers stop
-        self.are_last_hop = False  # no other node may be asked for what they bring
+        self.hops = 0  # of the readers, as in `Request.hops`
         self.are_last = False  # no other is begun: what they don't bring isn't to be had
         self._setbacks = setbacks
 
@@ -153,8 +153,8 @@ class Runs:
     def want(self, span: Span) -> Want:
         resource, entry, mark = self.resource, self._entry, self._mark()
         request = Request(b"GET", self.target, [], mark)
-        if self.are_last_hop:
-            request.end_hops()
+        if self.hops:
+            request.note_hops(self.hops)
         return Want(
             b"GET",
             resource.path,

@@ -135,9 +135,9 @@ class SlicedFill:
         """Its readers now."""
         return len(self._readers)
 
-    def end_hops(self) -> None:
-        """Another node reads it: from now on none is asked for the rest, or the two could wait for each other."""
-        self._runs.are_last_hop = self._excerpts.are_last_hop = True
+    def note_hops(self, hops: int) -> None:
+        """A request that has come so far reads it: no node is asked for the rest that could wait for that one."""
+        self._runs.hops = self._excerpts.hops = max(hops, self._runs.hops)
 
     def join(self, reader: Reader) -> None:
         self._purse.joined(reader, among=bool(self._readers))

@@ -90,8 +90,8 @@ class FillTable:
             return None
         if text in self._sliced or text in self._hit_for_miss:
             return None
-        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True))
-        fill.join(reader)
+        fill = self._start(Question(resource, request, _plain(resource, b"GET"), None, shared=True), reader)
+        fill.open()
         return fill
 
     def join(
@@ -110,21 +110,19 @@ class FillTable:
         fill = self._find(resource, request)
         if whole and fill is not None and fill.question.want.tentative:
             fill = None  # it may not do again
-        under_way = fill is not None
         if fill is not None:
             self._collapsed += 1
-        elif resource.key.text in self._hit_for_miss and holds(self._hit_for_miss, resource.key.text, self._clock()):
+            fill.join(reader)
+            return fill, True
+        if resource.key.text in self._hit_for_miss and holds(self._hit_for_miss, resource.key.text, self._clock()):
             want = None if whole else self._wanted(resource, request, None, reader)
             return self.alone(resource, request, reader, want), False
-        else:
-            want = self._validation(resource, request.method, stored)
-            if not whole:
-                want = self._wanted(resource, request, stored, reader)
-            if MARK in request.notable:
-                want.purpose = FetchReason.WARM
-            fill = self._start(Question(resource, request, want, stored, shared=True))
-        fill.join(reader)
-        return fill, under_way
+        want = self._validation(resource, request.method, stored)
+        if not whole:
+            want = self._wanted(resource, request, stored, reader)
+        if MARK in request.notable:
+            want.purpose = FetchReason.WARM
+        return self._start_soon(Question(resource, request, want, stored, shared=True), reader), False
 
     def alone(
         self,
@@ -140,9 +138,7 @@ class FillTable:
             want = _plain(resource, request.method)
             want.purpose = FetchReason.BYPASS
         want.alone = True
-        fill = self._start(Question(resource, request, want, None, shared=False, in_slices=in_slices))
-        fill.join(reader)
-        return fill
+        return self._start_soon(Question(resource, request, want, None, shared=False, in_slices=in_slices), reader)
 
     def _wanted(self, resource: Resource, request: Request, stored: Entry | None, reader: Reader) -> Want:
         """The fetch for a request: for a range of an unknown object, just that part of it.
@@ -197,8 +193,8 @@ class FillTable:
             self._all_sliced.add(fill)
         elif entry.freshness.born > fill.entry.freshness.born:
             fill.entry = entry  # it was validated meanwhile
-        if request.is_last_hop:
-            fill.end_hops()
+        if request.hops:
+            fill.note_hops(request.hops)
         return fill
 
     def under_way(self, resource: Resource) -> SlicedFill | None:
@@ -273,7 +269,7 @@ class FillTable:
         if self._under_way(resource, b"GET") is None and self._may_refresh(resource):
             want = self._validation(resource, b"GET", stored)
             want.purpose = purpose
-            self._start(Question(resource, request, want, stored, shared=True), background=True)
+            self._start_soon(Question(resource, request, want, stored, shared=True), None)
 
     def _validation(self, resource: Resource, method: bytes, stored: Entry | None) -> Want:
         """A fetch of the resource, conditional on the entry's validators if it has any (RFC 9111 §4.3.1)."""
@@ -311,10 +307,10 @@ class FillTable:
         fill = self._under_way(resource, request.method)
         if fill is None or not _serves(fill, request, self._clock()):
             return None
-        if request.is_last_hop and not fill.question.request.is_last_hop:
-            if fill.question.want.asks_node or fill.by_node:
+        if request.hops:
+            if 0 < fill.question.want.asks <= request.hops:
                 return None  # two nodes could wait for each other
-            fill.question.request.end_hops()
+            fill.question.request.note_hops(request.hops)
         return fill
 
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
@@ -335,18 +331,28 @@ class FillTable:
             self._shared.setdefault((resource.key.text, fill.question.want.method), fill)
         fill.question.resource = resource
 
-    def _start(self, question: Question, *, background: bool = False) -> Fill:
+    def _start_soon(self, question: Question, reader: Reader | None) -> Fill:
+        """As `_start`. It is opened when all readers have joined that one fill releases together, which mustn't count
+        as latecomers.
+        """
+        fill = self._start(question, reader)
+        self._means.loop.call_soon(fill.open)
+        return fill
+
+    def _start(self, question: Question, reader: Reader | None) -> Fill:
+        """A new fill, to be opened, and joined by its first reader; without one it goes on in the background."""
         text, method = question.resource.key.text, question.want.method
         if text in self._whole_only:
             self._forbid_parts(question)
         if MARK in question.request.notable:
             question.want.purpose = FetchReason.WARM
-        fill = Fill(question, self._means, self, background=background)
+        fill = Fill(question, self._means, self, background=reader is None)
         self._started += 1
         self._alive.add(fill)
         if question.shared:
             self._shared[text, method] = fill
-        fill.open()
+        if reader is not None:
+            fill.join(reader)
         return fill
 
     def _forbid_parts(self, question: Question) -> None:

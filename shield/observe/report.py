@@ -21,7 +21,7 @@ _GREATEST = frozenset(
         *("uptime_seconds", "loop_lag_seconds", "generation", "since"),
         *("since_seconds", "out_seconds", "drained_until", "p95_seconds", "behind_seconds"),
         *("position", "cost_seconds", "first_byte_seconds", "transfer_seconds", "money_seconds", "penalty_seconds"),
-        *("expected_bytes", "exchange_seconds", "most_readers"),
+        *("expected_bytes", "exchange_seconds", "most_readers", "its_workers", "workers_down"),
     }
 )
 _OF_THE_NODE = {  # by section: the disks are shared by all workers

@@ -28,6 +28,7 @@ _LONGEST = 300  # characters of a name
 _FETCHED = ("miss", "bypass", "revalidated")
 _ABSENT = (404, 410)
 
+N = TypeVar("N", str, bytes)
 T = TypeVar("T")
 
 
@@ -49,6 +50,10 @@ class SuspectLists:
         self._prices: Mapping[str, Price] = {}
         self._began = self._turned = clock()
         self._young, self._old = Tallies(), Tallies()
+        # Their keys, as bytes: most are counted twice, when the fetch and when the request ends.
+        self._young_keys: dict[bytes, KeyTally] = {}
+        self._old_keys: dict[bytes, KeyTally] = {}
+        self._last: tuple[bytes, KeyTally] = b"", KeyTally()
         accounting.add(self.note)
 
     def use(self, prices: Mapping[str, Price]) -> None:
@@ -61,6 +66,8 @@ class SuspectLists:
         if not 0.0 <= now - self._turned < GENERATION_SECONDS:
             self._began, self._turned = self._turned, now
             self._old, self._young = self._young, Tallies()
+            self._old_keys, self._young_keys = self._young_keys, {}
+            self._last = b"", KeyTally()
 
     def asked(self, origin: str, want: Asking, size: int) -> None:
         """An origin has answered with an object, or with a part of one, of so many bytes."""
@@ -124,6 +131,7 @@ class SuspectLists:
 
     def tallies(self) -> Tallies:
         """Those of the last minutes."""
+        self._old.keys, self._young.keys = _named(self._old_keys), _named(self._young_keys)
         found = together([self._old, self._young])
         found.seconds = max(1.0, min(2.0 * GENERATION_SECONDS, self._clock() - self._began))
         return found
@@ -136,8 +144,18 @@ class SuspectLists:
         return json.dumps(found.plain(), separators=(",", ":")).encode()
 
     def _key(self, text: bytes) -> KeyTally:
-        name, keys = _text(text.partition(b" ")[0]), self._young.keys
-        return keys.get(name) or _added(keys, name, KeyTally(), _by_asked)
+        last, tally = self._last
+        if text is last:
+            return tally
+        name = text if len(text) <= _LONGEST and b" " not in text else text.partition(b" ")[0][:_LONGEST]
+        keys = self._young_keys
+        tally = keys.get(name) or _added(keys, name, KeyTally(), _by_asked)
+        self._last = text, tally
+        return tally
+
+
+def _named(keys: Mapping[bytes, KeyTally]) -> dict[str, KeyTally]:
+    return {_text(key): tally for key, tally in keys.items()}
 
 
 def _text(name: bytes) -> str:
@@ -152,7 +170,7 @@ def _by_missed(tally: NameTally) -> float:
     return tally.missed
 
 
-def _added(names: dict[str, T], name: str, tally: T, rank: Callable[[T], float]) -> T:
+def _added(names: dict[N, T], name: N, tally: T, rank: Callable[[T], float]) -> T:
     """A new name, for which lesser ones make room."""
     if len(names) >= CAPACITY:
         for each in sorted(names, key=lambda each: rank(names[each]))[: CAPACITY // 2]:

@@ -51,6 +51,11 @@ class Alarm:
             self._timer.cancel()
             self._timer, self.at = None, math.inf
 
+    def end(self) -> None:
+        """Never check again, and let go of the callables: they hold its owner, which is freed at once then."""
+        self.cancel()
+        self._limit = self._expired = _nothing
+
     def _look(self) -> None:
         at, self._timer, self.at = self.at, None, math.inf
         limit = self._limit()
@@ -64,3 +69,7 @@ class Alarm:
             self.arm(now + max(SECOND_LOOK, now - max(limit, at)))
         else:
             self._expired()
+
+
+def _nothing() -> None:
+    """No limit, and nothing to do."""

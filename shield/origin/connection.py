@@ -26,7 +26,7 @@ from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
 from shield.origin.inflow import Inflow, inflow_of
 from shield.origin.pieces import HeadPieces
 from shield.origin.resolver import Address
-from shield.origin.response import Inform, Response
+from shield.origin.response import Asker, Inform, Response
 from shield.origin.terms import Terms
 
 MOST_PAUSED = 0.1
@@ -130,13 +130,15 @@ class Connection:
         self._held_at: float | None = None  # since when its reader takes nothing
         self._brake = None if terms.flow is None else Brake(terms.flow, loop, self._read_on)
 
-    def ask(self, asked: Asked) -> Response:
-        """Send a request. Only when free. Doesn't wait: await `arrived` of the returned response."""
+    def ask(self, asked: Asked, asker: Asker | None = None) -> Response:
+        """Send a request. Only when free. Doesn't wait: `asker` is called, later, or await `arrived` of the returned
+        response.
+        """
         if asked.sent is not None:
             asked.sent()
         asked.meter.requests += 1
         now = self._now()
-        response = Response(self, self._loop.create_future(), self._unstarted, asked.inform, flow=self._terms.flow)
+        response = Response(self, self._unstarted, asked.inform, asker, flow=self._terms.flow)
         response.kept = self.served > 0
         self._response = response
         self._total_at = now + self._total
@@ -166,6 +168,7 @@ class Connection:
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
+        self._alarm.end()
         self._owner.lost(self)
 
     def fail(self, fault: Fault, detail: str) -> None:
@@ -269,10 +272,11 @@ class Connection:
             self._read += len(data)
             if self._read >= self._inflow.due and not self._inflow.came(self._read):
                 self._inflow = None
+        begins = False
         if self._left:
             self._receive_counted(response, data)
         elif self._framing is None:
-            self._answered = True
+            self._answered = begins = True
             try:
                 self._receive_head(response, data)
             except MessageError as error:
@@ -281,6 +285,8 @@ class Connection:
             self._receive_uncounted(response, data)
         if self._brake is not None and self._brake.came(len(data), is_over=self._response is None):
             self._pause()
+        if begins and response.answered:
+            response.tell()  # last: it may send the next request on this connection
 
     def _take_unasked(self) -> None:
         self.close()
@@ -300,6 +306,7 @@ class Connection:
 
     def connection_lost(self, error: Exception | None) -> None:
         self._break(f"lost: {error}" if error else "lost")
+        self._alarm.end()
         self._owner.lost(self)
 
     # reading a response

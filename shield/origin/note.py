@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from shield.egress.meter import Meter
 from shield.errors import Fault, OriginError
+from shield.messages import ResponseHead
 from shield.origin.faults import KINDS
 from shield.origin.gate import Gate
 from shield.origin.response import Response
@@ -61,6 +62,10 @@ class Note:
             gate.admit()
         return now
 
+    def body_of(self, head: ResponseHead) -> int:
+        """Bytes of the body that comes behind this head, as far as it tells."""
+        return 0 if self._want.method == b"HEAD" or head.status == 304 else head.length or 0
+
     def answered(self, result: Fetched | Absent) -> Fetched | Absent:
         """As `gave`, with the object or its absence, which is returned."""
         if isinstance(result, Fetched):
@@ -104,6 +109,11 @@ class Note:
         if counts and self._slot and now - self.began >= seen.patience:
             seen.failed(Came.FAILED, now, key)
         seen.end(self._slot)
+        self._leave()
+
+    def withdraw(self) -> None:
+        """There was no attempt after all."""
+        self._seen.end(self._slot)
         self._leave()
 
     def _leave(self) -> None:

@@ -7,7 +7,6 @@ a fault.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -20,7 +19,8 @@ from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
-from shield.origin.by_get import NO_HEAD, answer_to_head
+from shield.origin.attempt import PlainAttempt
+from shield.origin.by_get import NO_HEAD, ask_by_get
 from shield.origin.connection import Asked, Connection
 from shield.origin.copies import fetch_same
 from shield.origin.damage import STATING, guard
@@ -30,9 +30,10 @@ from shield.origin.gate import Gate
 from shield.origin.note import Note
 from shield.origin.pool import Pool
 from shield.origin.refusal import Mend, Refusal, read_refusal
-from shield.origin.response import Response
+from shield.origin.request_heads import RequestHeads
+from shield.origin.response import Asker, Response
 from shield.origin.rotation import Rotation
-from shield.origin.signer import Credentials, Signer
+from shield.origin.signer import Credentials, Signer, follow_clock
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.traced import noted, with_context
@@ -53,12 +54,6 @@ from shield.rules.ranges import Span
 from shield.rules.ranking import OriginFacts
 from shield.rules.s3_errors import Answer
 from shield.rules.vary import names_in
-
-log = logging.getLogger("shield.origin")
-
-SKEW_NOTICED = 60.0
-"""Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
-
 
 _SAMPLE_SECONDS = 10.0  # for which an object serves to probe the origin with
 
@@ -103,9 +98,7 @@ class Origin:
         self._passes_errors = passes_errors
         self.renew: Renew | None = None
         """Obtains the credentials again from their files or their source, and offers them to `keys`."""
-        self._gateway = None if provider.signed else gateway  # to a storage we are a plain client
-        if self._gateway is not None:
-            signer.prepare(self._gateway.alone)
+        self._heads = RequestHeads(signer, None if provider.signed else gateway)  # to a storage we are a plain client
         self.fetches = 0
         self.absent = 0
         self.faults: Counter[str] = Counter()
@@ -181,7 +174,7 @@ class Origin:
             return await fetch_same(self, want, version, deadline=deadline, clock=clock)
         if self.gate.used >= self.gate.room:
             await self.gate.wait(want, deadline)
-        request_time, note = clock(), self._note(want, extra)
+        request_time, note = clock(), self._note(want, extra, opens=self.pool.opens)
         try:
             response = await self._ask(want, request_time, deadline, note)
             if response.head.status != 200 or want.span is not None:
@@ -189,6 +182,64 @@ class Origin:
         except BaseException as error:
             self._end(note, error, want.path, deadline)
             raise
+        return self._given(want, response, request_time, clock, note)
+
+    def begin(self, want: Want, *, deadline: float, asker: Asker) -> PlainAttempt | None:
+        """The first attempt of a fetch without a task, of which `asker` is told later. None, and nothing has been
+        done: it takes `fetch`, since it would have to wait, or more goes with it than one request.
+        """
+        gate, pool = self.gate, self.pool
+        if gate.used >= gate.room or not pool.idle or pool.flow is not None or self.budget.acts[0]:
+            return None
+        if self.drill is not None or want.version is not None or want.trace is not None or want.fresh:
+            return None
+        request_time = self.clock()
+        try:
+            head = self._heads.of(want, request_time)
+        except OriginError:
+            return None  # `fetch` says why
+        note = self._note(want, None, opens=False)
+        inform = None if self.provider.signed else want.inform
+        asked = Asked(head, want.method, deadline, inform, note.sent, False, note.meter)
+        note.signed_with = self.signer.signed_with
+        sent = pool.ask(asked, asker)
+        if sent is None:
+            note.withdraw()
+            return None
+        self.fetches += 1
+        connection, response = sent
+        return PlainAttempt(want, note, asked, connection, response, request_time)
+
+    def take(self, attempt: PlainAttempt) -> Fetched | None:
+        """The result of an attempt whose response has come, if it is the object and there was nothing unusual."""
+        response, want, note = attempt.response, attempt.want, attempt.note
+        if not response.answered or self.pool.ill or response.head.status != 200 or want.span is not None:
+            return None
+        self._heard(response, note)
+        return self._given(want, response, attempt.request_time, self.clock, note)
+
+    async def go_on(self, attempt: PlainAttempt) -> Fetched | Absent:
+        """The result of an attempt, whatever it takes; OriginError as `fetch`."""
+        want, asked, note, began = attempt.want, attempt.asked, attempt.note, attempt.request_time
+        try:
+            response = await self.pool.await_head(attempt.connection, attempt.response, asked)
+            self._heard(response, note)
+            if response.head.status != 200 or want.span is not None:
+                return note.answered(await self._read(want, response, began, asked.deadline, self.clock, note))
+        except BaseException as error:
+            self._end(note, error, want.path, asked.deadline)
+            raise
+        return self._given(want, response, began, self.clock, note)
+
+    def give_up(self, attempt: PlainAttempt) -> None:
+        """Nobody waits for an attempt any more that hasn't ended."""
+        self.pool.give_up(attempt.connection, attempt.response)
+        self._end(attempt.note, asyncio.CancelledError(), attempt.want.path, attempt.asked.deadline)
+
+    def _given(
+        self, want: Want, response: Response, request_time: float, clock: Callable[[], float], note: Note
+    ) -> Fetched:
+        """The object, in response to a request for the whole."""
         if note.gave(Came.OK, response) >= self._sampled_until and want.method == b"GET":
             self.sample, self._sampled_until = (want.path, want.query), self._now() + _SAMPLE_SECONDS
         self._given_at = response_time = clock()
@@ -225,7 +276,8 @@ class Origin:
         mended: set[Mend] = set()
         while True:
             if want.method == b"HEAD" and self._needs_get(response.head.status):
-                response = await self._ask_by_get(want, response, request_time, deadline, note)
+                ask = partial(self._ask, now=request_time, deadline=deadline, note=note)
+                response = await ask_by_get(want, response, ask, name=self.name, signed=self.provider.signed)
             response_time = clock()
             if want.tentative and is_useless(want, response):
                 response.close()
@@ -260,7 +312,7 @@ class Origin:
     async def ask(self, want: Want, now: float, deadline: float) -> Response:
         """The response to one request, whatever it is: to examine the origin. Raises OriginError."""
         want.purpose = want.purpose or FetchReason.PROBE
-        note = self._note(want, None)
+        note = self._note(want, None, opens=self.pool.opens)
         try:
             return await self._ask(want, now, deadline, note)
         finally:
@@ -268,30 +320,36 @@ class Origin:
 
     async def _ask(self, want: Want, now: float, deadline: float, note: Note, *, fresh: bool = False) -> Response:
         self.fetches += 1
-        fields = want.forwarded if want.span is None and not want.validators else want.fields()
-        if self._gateway is not None:
-            fields = self._gateway.of(fields, want.request)
-        if (trace := want.trace) is not None:
+        if (trace := want.trace) is None:
+            head = self._heads.of(want, now)
+        else:
             attempt = trace.begin(self.name, want.method, self.signer.url, want.path, now)
+            fields = self._heads.fields(want)
             fields = fields if self.provider.signed else with_context(fields, trace, attempt)
-        head = self.signer.head(want.method, want.path, now, fields, query=want.query)
+            head = self.signer.head(want.method, want.path, now, fields, query=want.query)
         note.signed_with = self.signer.signed_with
-        inform = None if self.provider.signed else want.inform  # storages send no interim responses
         send = self.pool.fetch if self.drill is None else partial(self.drill.fetch, self.pool, want)
+        inform = None if self.provider.signed else want.inform  # storages send no interim responses
         asked = Asked(head, want.method, deadline, inform, note.sent, fresh or want.fresh, note.meter)
         response = await (send(asked) if trace is None else noted(attempt, send(asked), self.clock))
-        note.meter.answered(response.head.status)
-        self.first_bytes.add(self._now() - note.began)
+        self._heard(response, note)
         return response
 
-    def _note(self, want: Want, extra: Extra | None) -> Note:
+    def _heard(self, response: Response, note: Note) -> None:
+        """The head of a response has come."""
+        note.meter.answered(response.head.status)
+        if (tags := self.meters.tags) is not None:
+            tags.answered(self.name, response.head, note.body_of(response.head))
+        self.first_bytes.add(self._now() - note.began)
+
+    def _note(self, want: Want, extra: Extra | None, *, opens: bool) -> Note:
         reason = FetchReason.MISS
         if extra or want.purpose or want.span or want.validators:
             reason = reason_of(
                 want.purpose, extra, resumes=want.resumes is not None, validates=bool(want.validators), in_part=True
             )
         meter = self.meters.of(self.name, want.route, reason)
-        return Note(self.seen, self.gate, self._now, want, meter, opens=self.pool.opens)
+        return Note(self.seen, self.gate, self._now, want, meter, opens=opens)
 
     def _is_answer(self, want: Want, response: Response) -> bool:
         """Whether this is for the client. Raises OriginError for a success that doesn't match the request."""
@@ -307,25 +365,6 @@ class Origin:
         """Whether GET must replace HEAD: a storage gives its reasons in a body, and some don't support HEAD."""
         return status in NO_HEAD or (self.provider.signed and status >= 300 and status != 304)
 
-    async def _ask_by_get(self, want: Want, refused: Response, now: float, deadline: float, note: Note) -> Response:
-        """The response to HEAD, derived from GET: the object's head, or the error with its body."""
-        probe = Want(b"GET", want.path, want.query, span=Span(0, 1), forwarded=want.forwarded, request=want.request)
-        probe.trace = want.trace
-        response = await self._ask(probe, now, deadline, note)
-        if response.head.status == 416:  # an empty object doesn't have even one byte
-            response.close()
-            response = await self._ask(probe.whole(), now, deadline, note)
-        if response.head.status not in (200, 206):
-            useless = refused if self.provider.signed else response  # a plain server's status says it all
-            useless.close()
-            return response if self.provider.signed else refused
-        refused.close()
-        response.close()
-        if refused.head.status not in NO_HEAD:
-            detail = f"{refused.head.status} to HEAD of what GET has"
-            raise OriginError(self.name, Fault.SERVER, detail, status=502)
-        return answer_to_head(response.head)
-
     def _mend(self, want: Want, refusal: Refusal, now: float) -> Mend | None:
         """The fault in a refusal that a second request can mend; prepares that request. None if there is none."""
         if refusal.status == 416 and want.tentative:
@@ -333,7 +372,7 @@ class Origin:
         if refusal.is_of_time and refusal.kept:
             return Mend.CONNECTION
         answer = s3_errors.classify(refusal.status, refusal.code, provider=self.provider)
-        if self.provider.signed and answer is Answer.AUTH and self._follow_clock(refusal, now):
+        if self.provider.signed and answer is Answer.AUTH and follow_clock(self.signer, refusal.date, now):
             return Mend.CLOCK
         return None
 
@@ -352,15 +391,6 @@ class Origin:
     def _answer(self, refusal: Refusal) -> Answer:
         status, code, absent = refusal.status, refusal.code, self._denied_is_absent
         return s3_errors.classify(status, code, provider=self.provider, denied_is_absent=absent)
-
-    def _follow_clock(self, refusal: Refusal, now: float) -> bool:
-        """Correct the signer's clock by the origin's, if it is wrong. It may be why credentials were rejected."""
-        shown = refusal.date
-        if shown is None or abs(shown - (now + self.signer.skew)) < SKEW_NOTICED:
-            return False
-        log.warning("origin %s: its clock differs from ours by %+.0f s; signing by its clock", self.name, shown - now)
-        self.signer.correct_clock(shown, now)
-        return True
 
     def _conclude(self, want: Want, refusal: Refusal, now: float) -> Absent:
         """Return the object's absence, or raise the OriginError that the refusal amounts to."""

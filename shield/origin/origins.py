@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-
-import xxhash
 
 from shield.budget_cells import BudgetCells
 from shield.chance import draw
@@ -25,7 +23,9 @@ from shield.origin.faults import is_failure
 from shield.origin.flow import PATIENCE_SECONDS, Flow
 from shield.origin.hedging import Hedge
 from shield.origin.lag import LagWatch
+from shield.origin.lot import Lot, Moved
 from shield.origin.origin import Origin
+from shield.origin.plain import FetchTaker, PlainFetch
 from shield.origin.prober import Prober
 from shield.origin.race import AttemptResult, Lead, Race
 from shield.origin.ranker import RankedStatistics, Ranker
@@ -37,12 +37,11 @@ from shield.rankings import Rankings
 from shield.rankings import private as private_rankings
 from shield.rate_cells import RateCells
 from shield.records import Records, private
-from shield.rules.attempts import MIN_ATTEMPT_SECONDS, Contender, Schedule
+from shield.rules.attempts import Schedule
 from shield.rules.budget import FetchAllowance
 from shield.rules.budgets import BudgetAct
 from shield.rules.health import HELD_BACK, Flag, HealthState, find_trouble
 from shield.rules.hedge import MOST, HedgeRules
-from shield.rules.positions import are_all_bad, order
 from shield.rules.spotchecks import Quarantine
 from shield.rules.throttling import with_room
 
@@ -57,66 +56,6 @@ _TURN_SECONDS = 5.0
 
 _LEFT_SECONDS = 60.0
 """A removed origin is forgotten after this time without a fetch."""
-
-
-Moved = Callable[[str, bytes], None]
-"""Called with an origin and a path for which others are tried first, since it isn't healthy."""
-
-
-class _Lot:
-    """The origins in use at one time, and the deadline of a fetch from them."""
-
-    __slots__ = ("budgets", "deadline_seconds", "has_time", "moved", "origins", "users")
-
-    def __init__(self, origins: Sequence[Origin], deadline_seconds: float) -> None:
-        self.origins = {origin.name: origin for origin in origins}
-        self.deadline_seconds = deadline_seconds
-        self.has_time = deadline_seconds >= MIN_ATTEMPT_SECONDS
-        self.budgets = {origin.name: origin.seen.repeats for origin in origins}
-        self.users = 0  # fetches under way that use it
-        self.moved: Moved | None = None
-
-    def order(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
-        """The order in which the named origins are tried for this path; unknown names are left out."""
-        return names if len(names) == 1 and names[0] in self.origins else self._ranked(names, path, now)
-
-    def _ranked(self, names: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
-        """The same for several names."""
-        origins = self.origins
-        ranked = [name for name in names if name in origins]
-        return ranked if all(origins[name].seen.is_up for name in ranked) else self._by_health(ranked, path, now)
-
-    def _by_health(self, ranked: Sequence[str], path: bytes, now: Callable[[], float]) -> Sequence[str]:
-        origins, spot = self.origins, xxhash.xxh3_64_intdigest(path) / 2.0**64
-        tried = order(ranked, {name: origins[name].seen.treated() for name in ranked}, spot, now())
-        if self.moved is not None and tried[:1] != tuple(ranked[:1]):
-            self.moved(ranked[0], path)
-        return tried
-
-    def are_all_bad(self, names: Sequence[str]) -> bool:
-        """Whether all of these are known to be bad."""
-        origins = self.origins
-        return are_all_bad([origins[name].seen.treated() for name in names if name in origins])
-
-    def has_room(self, name: str) -> bool:
-        """Whether an origin is well, and has a place for another fetch."""
-        origin = self.origins[name]
-        gate, record = origin.gate, origin.seen.treated()
-        return gate.used < gate.room and record.is_good and not record.flags & (Flag.THROTTLED | HELD_BACK)
-
-    def contenders(self, order: Sequence[str]) -> list[Contender]:
-        """The same as a schedule needs them."""
-        seen = [(name, self.origins[name].seen) for name in order]
-        return [
-            Contender(name, each.patience, is_out=not each.treated().is_good, is_held=each.is_held)
-            for name, each in seen
-        ]
-
-    def patience(self, order: Sequence[str]) -> float:
-        """The time after which the second of an order is tried beside the first."""
-        origins = self.origins
-        patience = math.inf if origins[order[1]].seen.is_held else origins[order[0]].seen.patience
-        return min(patience, self.deadline_seconds / len(order), origins[order[0]].seen.spending.after)
 
 
 class Origins:
@@ -151,16 +90,17 @@ class Origins:
         self._clock = clock
         self.meters = Meters()
         self._attach(origins)
-        self._lot = _Lot(origins, deadline_seconds)
+        self._lot = Lot(origins, deadline_seconds)
         self._left: dict[str, tuple[Origin, float]] = {}  # removed ones by name, with the time of the last fetch
-        self._ending: list[tuple[Origin, _Lot]] = []  # closed as soon as nothing needs them
+        self._ending: list[tuple[Origin, Lot]] = []  # closed as soon as nothing needs them
         self._closings: set[asyncio.Task[None]] = set()
         self._chance = chance
         self._turns = Turns(max(1, PACED_FETCHES // self._records.workers))
         self._complaints = Complaints(log)
         self.quarantine: Quarantine | None = None
         """Objects whose copy at an origin has been shown to have other bytes; None: there has been none."""
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self.prober = Prober(self.all, clock=clock, now=self._now)
         self.ranker = Ranker(rankings or private_rankings(), worker, origins=self.all)
         self.lag = LagWatch(self.all, clock=clock, now=self._now)
@@ -196,7 +136,7 @@ class Origins:
         self.thrift.keep(origins)
         self._attach([origin for origin in origins if origin not in known])
         self._allow(origins)
-        self._lot = _Lot(origins, deadline_seconds)
+        self._lot = Lot(origins, deadline_seconds)
         for name, origin in before.origins.items():
             if self._lot.origins.get(name) is origin:
                 continue
@@ -260,29 +200,67 @@ class Origins:
                 return await self._fetch_capped(flow, names, order, want, lot)
             if len(order) > 1:
                 return await self._lead(order, want, lot, began)
-            origin = lot.origins[order[0]]
-            answer: AttemptResult
-            try:
-                answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
-                if isinstance(answer, Fetched):
-                    return answer
-            except OriginError as error:
-                answer = error
-            return await self._race(names, order, want, lot, began).run_after(origin.name, began, answer)
+            answer = lot.origins[order[0]].fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+            return await self._alone(answer, order, want, lot, began)
         finally:
             lot.users -= 1
 
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> PlainFetch | None:
+        """Begin the same without a task, which tells `taker` its result later, never within this call.
+
+        None, and nothing has been done: it isn't as nearly all are, so that it takes `fetch`.
+        """
+        lot = self._lot
+        if self._left or not lot.has_time or want.resumes is not None:
+            return None
+        order, began = lot.order(names, want.path, self._now), self._now()
+        if self.quarantine is not None:
+            order = self.quarantine.trusted(want.path, order, began)
+        if not order or len(order) < len(names) or (self.conductor.bad and lot.are_all_bad(order)):
+            return None
+        fetch = PlainFetch(self, lot, order, want, taker=taker, began=began, loop=self._loop)
+        attempt = fetch.origin.begin(want, deadline=began + lot.deadline_seconds, asker=fetch)
+        if attempt is None:
+            return None
+        fetch.wait(attempt)
+        return fetch
+
+    async def go_on(self, fetch: PlainFetch) -> Fetched | Absent | Failed:
+        """The result of a fetch that isn't plain after all: its response isn't the object, or is late."""
+        order, want, lot, began = fetch.order, fetch.want, fetch.lot, fetch.began
+        answer = fetch.origin.go_on(fetch.attempt)
+        if len(order) == 1:
+            return await self._alone(answer, order, want, lot, began)
+        lead = self._lead_of(order, want, lot, began, within=max(0.0, began + lot.patience(order) - self._now()))
+        if fetch.is_suspicious:
+            lead.suspect(fetch.origin.name)
+        return await self._led(lead, answer, lambda: self._race(order, order, want, lot, began), began)
+
+    async def _alone(
+        self, attempt: Awaitable[Fetched | Absent], order: Sequence[str], want: Want, lot: Lot, began: float
+    ) -> Fetched | Absent | Failed:
+        """The result of a fetch with one origin, by its first attempt and others after it."""
+        answer: AttemptResult
+        try:
+            answer = await attempt
+            if isinstance(answer, Fetched):
+                return answer
+        except OriginError as error:
+            answer = error.with_traceback(None)  # its frames hold it
+        return await self._race(order, order, want, lot, began).run_after(order[0], began, answer)
+
     async def _fetch_capped(
-        self, flow: Flow, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot
+        self, flow: Flow, names: Sequence[str], order: Sequence[str], want: Want, lot: Lot
     ) -> Fetched | Absent | Failed:
         """A fetch whose first origin has a cap on its bytes: it waits for its place there before it begins."""
-        over = await _placed(flow, lot.deadline_seconds)
+        refused = lot.origins[order[0]].budget.does(BudgetAct.REFUSE)  # it needs no place
+        over = None if refused else await _placed(flow, lot.deadline_seconds)
         began = self._now()
         race = self._race(names, order, want, lot, began)
         return await (race.run() if over is None else race.run_after(order[0], began, over))
 
     async def _fetch_unusual(
-        self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float
+        self, names: Sequence[str], order: Sequence[str], want: Want, lot: Lot, began: float
     ) -> Fetched | Absent | Failed:
         """A fetch that not all is well with. While all its origins are bad, it waits for its turn."""
         has_turn: bool | None = False
@@ -299,22 +277,34 @@ class Origins:
             if has_turn:
                 self._turns.give_back()
 
-    async def _lead(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Fetched | Absent | Failed:
+    async def _lead(self, order: Sequence[str], want: Want, lot: Lot, began: float) -> Fetched | Absent | Failed:
         """A fetch with several origins to try: the first attempt, and others beside or after it."""
         origin = lot.origins[order[0]]
         if origin.gate.used >= origin.gate.room:
             order = with_room(order, lot.has_room)
             origin = lot.origins[order[0]]
-        lead = Lead(
-            origin,
-            lambda: self._race(order, order, want, lot, began).beside(origin.name, began),
-            within=lot.patience(order),
+        answer = origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+        lead = self._lead_of(order, want, lot, began, within=lot.patience(order))
+        return await self._led(lead, answer, lambda: self._race(order, order, want, lot, began), began)
+
+    def _lead_of(self, order: Sequence[str], want: Want, lot: Lot, began: float, *, within: float) -> Lead:
+        """The first attempt, made by the current task, with others beside it after so many seconds."""
+        first = order[0]
+        return Lead(
+            lot.origins[first],
+            lambda: self._race(order, order, want, lot, began).beside(first, began),
+            within=within,
         )
+
+    async def _led(
+        self, lead: Lead, attempt: Awaitable[Fetched | Absent], race_of: Callable[[], Race], began: float
+    ) -> Fetched | Absent | Failed:
+        """The result of a fetch by its first attempt, and by others beside or after it."""
         answer: AttemptResult
         try:
-            answer = await origin.fetch(want, deadline=began + lot.deadline_seconds, clock=self._clock)
+            answer = await attempt
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # its frames hold it
         except asyncio.CancelledError:
             if (result := lead.result_of_race()) is None:
                 raise
@@ -325,10 +315,10 @@ class Origins:
             lead.drop()
             return answer
         if lead.race is None:
-            return await self._race(order, order, want, lot, began).run_after(origin.name, began, answer)
+            return await race_of().run_after(lead.origin.name, began, answer)
         return await lead.joined(answer)
 
-    def _with_left(self, names: Sequence[str], lot: _Lot) -> _Lot:
+    def _with_left(self, names: Sequence[str], lot: Lot) -> Lot:
         """With removed origins, for requests that began when they were in use."""
         now = self._now()
         origins = dict(lot.origins)
@@ -336,11 +326,11 @@ class Origins:
             if name in self._left:
                 origins[name] = self._left[name][0]
                 self._left[name] = origins[name], now
-        found = _Lot(list(origins.values()), lot.deadline_seconds)
+        found = Lot(list(origins.values()), lot.deadline_seconds)
         found.budgets = lot.budgets  # a removed one isn't asked again
         return found
 
-    def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: _Lot, began: float) -> Race:
+    def _race(self, names: Sequence[str], order: Sequence[str], want: Want, lot: Lot, began: float) -> Race:
         """Further attempts of a fetch that began at `began`, by the schedule."""
         hedge = self._hedge(order, want, lot, began)
         schedule = Schedule(
@@ -357,7 +347,7 @@ class Origins:
         race.sighted = self.lag.sighted
         return race
 
-    def _hedge(self, order: Sequence[str], want: Want, lot: _Lot, began: float) -> Hedge | None:
+    def _hedge(self, order: Sequence[str], want: Want, lot: Lot, began: float) -> Hedge | None:
         """The hedge of a fetch that began at `began`, in case that its first attempt is late."""
         if len(order) < 2 or not want.may_hedge:
             return None

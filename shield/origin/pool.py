@@ -23,7 +23,7 @@ from shield.origin.connection import Asked, Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.flow import Flow
 from shield.origin.resolver import Address, Resolver
-from shield.origin.response import Response
+from shield.origin.response import Asker, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
 from shield.rules import attempts
 
@@ -74,9 +74,11 @@ class Pool:
         self._resolver = resolver or Resolver(endpoint.host, endpoint.port)
         self._resolver.watch(self._drain)
         self._dialer = Dialer(endpoint, self._resolver)
-        self._ill = self._dialer.ill
+        self.ill = self._dialer.ill
+        """Addresses that failed lately: responses of others are to be noted, too."""
         self._connections: set[Connection] = set()  # every open socket
-        self._idle: list[Connection] = []  # the last used at the end
+        self.idle: list[Connection] = []
+        """Kept connections that seem to be free, the last used at the end."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._lent = 0
         # each gets an idle connection, or None: the place to open one
@@ -107,16 +109,35 @@ class Pool:
             connection = await self._renewed(connection, asked)
         if connection.served:
             self._reused_total += 1
-        response = connection.ask(asked)
+        return await self.await_head(connection, connection.ask(asked), asked)
+
+    def ask(self, asked: Asked, asker: Asker) -> tuple[Connection, Response] | None:
+        """The same as far as it needs no waiting: the request is sent on a kept connection, and `asker` is told of
+        the response later; unless that has a head, and no address is `ill`, `await_head` goes on. None if no
+        connection is free.
+        """
+        connection = self._take_idle()
+        if connection is None:
+            return None
+        if connection.served:
+            self._reused_total += 1
+        return connection, connection.ask(asked, asker)
+
+    async def await_head(self, connection: Connection, response: Response, asked: Asked) -> Response:
+        """The response to a request that was sent, or is sent again, as `fetch`."""
         try:
-            await response.arrived
+            await response.arrived()
         except asyncio.CancelledError:
-            self._note_silence(connection)
-            response.close()
+            self.give_up(connection, response)
             raise
-        if response.answered and not self._ill:
+        if response.answered and not self.ill:
             return response
         return await self._go_on(connection, response, asked)
+
+    def give_up(self, connection: Connection, response: Response) -> None:
+        """Nobody waits for the head of a response any more."""
+        self._note_silence(connection)
+        response.close()
 
     async def _renewed(self, connection: Connection, asked: Asked) -> Connection:
         """A new connection in the place of a kept one."""
@@ -131,7 +152,7 @@ class Pool:
                 connection = await self._open(asked.deadline)
                 response = await _answer(connection, asked)
             if response.answered:
-                if self._ill:
+                if self.ill:
                     self._dialer.note_well(connection.address)
                 return response
             if not self._may_ask_elsewhere(connection, response, asked.deadline) or not left:
@@ -171,7 +192,7 @@ class Pool:
 
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
-            idle=len(self._idle),
+            idle=len(self.idle),
             busy=self._lent,
             waiting=len(self._waiters),
             opened_total=self._opened_total,
@@ -188,7 +209,7 @@ class Pool:
     @property
     def opens(self) -> bool:
         """Whether a fetch that begins now opens a connection, rather than have one or wait for a place."""
-        return not self._idle and self._lent < self._limits.connections
+        return not self.idle and self._lent < self._limits.connections
 
     @property
     def in_use(self) -> bool:
@@ -207,7 +228,7 @@ class Pool:
 
     def close_idle(self) -> None:
         """Close every connection that is not in use."""
-        idle, self._idle = self._idle, []
+        idle, self.idle = self.idle, []
         for connection in idle:
             connection.close()
 
@@ -282,14 +303,14 @@ class Pool:
 
     def lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
         self._settle_closing()
 
     # places
 
     def _take_idle(self) -> Connection | None:
-        idle = self._idle
+        idle = self.idle
         if idle and not idle[-1].closed and not idle[-1].bodiless:
             self._lent += 1
             return idle.pop()
@@ -307,7 +328,7 @@ class Pool:
         return None
 
     def _put_aside(self, connection: Connection) -> None:
-        self._idle.append(connection)
+        self.idle.append(connection)
         if self._idle_timer is None:
             expires = connection.last_read + self._limits.idle
             self._idle_timer = self._loop.call_at(expires, self._close_expired)
@@ -418,20 +439,20 @@ class Pool:
     def _close_expired(self) -> None:
         self._idle_timer = None
         now = self._loop.time()
-        for connection in self._idle[:]:
+        for connection in self.idle[:]:
             expires = connection.last_read + self._limits.idle
             if expires > now:
                 self._idle_timer = self._loop.call_at(expires, self._close_expired)
                 return
-            self._idle.remove(connection)
+            self.idle.remove(connection)
             connection.close()
 
     def _drain(self, addresses: frozenset[Address]) -> None:
         """The origin has left some addresses: their connections are closed when idle."""
         for connection in list(self._connections):
             connection.retired = connection.address not in addresses
-        for connection in [connection for connection in self._idle if connection.retired]:
-            self._idle.remove(connection)
+        for connection in [connection for connection in self.idle if connection.retired]:
+            self.idle.remove(connection)
             connection.close()
 
     def _closed_error(self) -> OriginError:
@@ -446,7 +467,7 @@ async def _answer(connection: Connection, asked: Asked) -> Response:
     """The response on a connection that is free; unanswered if it isn't `answered`."""
     response = connection.ask(asked)
     try:
-        await response.arrived
+        await response.arrived()
     except asyncio.CancelledError:
         response.close()
         raise

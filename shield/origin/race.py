@@ -148,7 +148,7 @@ class Race:
         try:
             answer = await origin.fetch(self._want, deadline=step.deadline, clock=self._clock, extra=step.extra)
         except OriginError as error:
-            answer = error
+            answer = error.with_traceback(None)  # its frames hold it
         except Exception as bug:  # it must end the fetch
             self._bug = bug
             self._wake()
@@ -212,11 +212,11 @@ class Lead:
     So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
     """
 
-    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_origin", "_owner", "_timer", "beside", "race")
+    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_owner", "_timer", "beside", "origin", "race")
 
     def __init__(self, origin: Origin, begin: Callable[[], Race], *, within: float) -> None:
         """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
-        self._origin = origin
+        self.origin = origin
         self._begin = begin
         self._owner = asyncio.current_task()
         self._is_over = self._is_overtaken = False
@@ -254,7 +254,7 @@ class Lead:
         """The attempt has ended, in whatever way."""
         self._is_over = True
         self._timer.cancel()
-        self._origin.waiting.discard(self)
+        self.origin.waiting.discard(self)
 
     def result_of_race(self) -> Fetched | Absent | Failed | None:
         """The result of the race, if that has cancelled this attempt.
@@ -271,7 +271,7 @@ class Lead:
     async def joined(self, answer: Absent | OriginError) -> Fetched | Absent | Failed:
         """The result of the race, after this attempt has failed. Leaves nothing behind when cancelled."""
         assert self.race is not None and self.beside is not None
-        self.race.report(self._origin.name, answer)
+        self.race.report(self.origin.name, answer)
         try:
             return await self.beside
         except asyncio.CancelledError:

@@ -25,6 +25,16 @@ class Sink(Protocol):
         """Exactly once unless the response was closed; None: the body is complete and exactly as framed."""
 
 
+class Asker(Protocol):
+    """The one who waits for a response."""
+
+    def responded(self, response: Response) -> None:
+        """Its head is here, or can't come any more; called once, on the event loop. Must not raise.
+
+        All that has come with the head waits in the response, and its connection may be in use again.
+        """
+
+
 class Carrier(Protocol):
     """The connection, as a response needs it."""
 
@@ -45,13 +55,14 @@ Inform = Callable[[ResponseHead], None]
 class Response:
     """A response. Its body waits, bounded, until `start`; the holder must start, read or close it.
 
-    A body that has come to its end releases its connection by itself, even before `start`.
+    A body that has come to its end releases its connection by itself, even before `start`. `asker` is told when the
+    head is here, or can't come any more; a task awaits `arrived` instead.
     """
 
     _carrier: Carrier | None
-    arrived: asyncio.Future[None]
     _buffer_limit: int
     inform: Inform | None = None  # until the head has arrived, or can't any more
+    asker: Asker | None = None  # likewise
     head: ResponseHead = field(init=False)  # set once `answered`
     error: OriginError | None = None  # set if the exchange failed
     answered: bool = False
@@ -68,6 +79,15 @@ class Response:
     _ended: bool = False
 
     # for the holder of the response
+
+    def arrived(self) -> asyncio.Future[None]:
+        """Done when there is a response, or can be none. Takes the place of the asker."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.answered or self.stale or self._ended:
+            done.set_result(None)
+        else:
+            self.asker = _Sleeper(done)
+        return done
 
     def start(self, sink: Sink) -> None:
         """Deliver the bytes received so far, then the rest as it arrives. Once only; `on_end` may come within."""
@@ -104,7 +124,7 @@ class Response:
 
     def close(self) -> None:
         """Take no more: nothing is called afterwards, and a connection still busy with the body is closed."""
-        self._sink = self.inform = None
+        self._sink = self.inform = self.asker = None
         self._started = True
         self._buffer = []
         carrier, self._carrier = self._carrier, None
@@ -134,21 +154,25 @@ class Response:
             raise collector.error
         return b"".join(collector.pieces)[:limit]
 
-    # for the pool and the connection; `arrived` is done when there is a response, or can be none
+    # for the pool and the connection
 
     def arrive(self, head: ResponseHead) -> None:
+        """The head is here. To be followed by `tell`, after what has come with it."""
         self.head = head
         self.answered = True
         self.inform = None
-        if not self.arrived.done():
-            self.arrived.set_result(None)
+
+    def tell(self) -> None:
+        """Tell the asker, once."""
+        asker, self.asker = self.asker, None
+        if asker is not None:
+            asker.responded(self)
 
     def turn_stale(self) -> None:
         """Unanswered for good. The place in the pool stays with the fetch, unless it is `close`d."""
         self.stale = True
         self.inform = None
-        if not self.arrived.done():
-            self.arrived.set_result(None)
+        self.tell()
 
     def deliver(self, data: bytes) -> None:
         sink = self._sink
@@ -165,11 +189,24 @@ class Response:
         self._carrier = self.inform = None
         self._ended = True
         self.error = error
-        if not self.arrived.done():
-            self.arrived.set_result(None)
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.on_end(error)
+        elif not self.answered:
+            self.tell()
+
+
+class _Sleeper:
+    """A task that awaits a response."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, done: asyncio.Future[None]) -> None:
+        self._done = done
+
+    def responded(self, response: Response) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
 
 
 class _Collector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,14 @@ from shield.messages import Field
 from shield.rules import sigv4
 from shield.rules.providers import Location, Provider
 
-_OURS = frozenset({b"accept-encoding", b"user-agent"})
+log = logging.getLogger("shield.origin")
+
+SKEW_NOTICED = 60.0
+"""Seconds by which an origin's Date must differ from our clock before signatures follow it; less is noise."""
+
+OURS = frozenset({b"accept-encoding", b"user-agent"})
+"""Names of fields that each request has. Of further ones, another server than a storage gets the client's."""
+
 _SENDABLE = re.compile(r"[!-~]+").fullmatch
 
 
@@ -63,8 +71,6 @@ class Signer:
         ]
         self._plain = b" HTTP/1.1\r\n" + b"".join([b"%b: %b\r\n" % line for line in self._own])
 
-        self._usual: Sequence[Field] = ()
-        self._prepared = self._plain, b""
         # per day
         self._day = b""
         self._key = b""
@@ -102,9 +108,16 @@ class Signer:
         other.skew = self.skew
         return other
 
-    def prepare(self, usual: Sequence[Field]) -> None:
-        """Render these further fields once: most requests have just them, or one more behind them."""
-        self._usual, self._prepared = usual, self._with(usual)
+    def rendered(self, fields: Sequence[Field]) -> bytes:
+        """The end of unsigned heads with these further fields, for `plain_head`."""
+        return b"".join(self._with(fields))
+
+    def plain_head(self, method: bytes, path: bytes, rendered: bytes, *, query: bytes = b"") -> bytes:
+        """A complete unsigned request head, whose fields are `rendered`."""
+        base = self._location.base
+        if query:
+            return b"%b %b%b?%b%b\r\n" % (method, base, path, query, rendered)
+        return b"%b %b%b%b\r\n" % (method, base, path, rendered)
 
     def correct_clock(self, origin_date: float, now: float) -> None:
         """Sign by the origin's clock, which showed `origin_date` when ours showed `now`."""
@@ -122,14 +135,7 @@ class Signer:
         asked = target + b"?" + query if query else target
         plain, lines = self._plain, b""
         if extra_fields:
-            usual, last = self._usual, extra_fields[-1]
-            if extra_fields is usual:
-                plain, lines = self._prepared
-            elif usual and extra_fields[:-1] == usual and last[0] not in _OURS:  # and the request's identifier
-                plain, lines = self._prepared
-                lines += b"%b: %b\r\n" % last
-            else:
-                plain, lines = self._with(extra_fields)
+            plain, lines = self._with(extra_fields)
         if self._provider.signed:
             return self._signed(method, asked, target, now, query=query, lines=lines)
         return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
@@ -148,9 +154,9 @@ class Signer:
         """The request line's end with our fields, and the lines of the others. Of a name in both a storage gets ours,
         another server the client's."""
         plain, others = self._plain, list(extra_fields)
-        if any(name in _OURS for name, _ in others):
+        if any(name in OURS for name, _ in others):
             if self._provider.signed:
-                others = [line for line in others if line[0] not in _OURS]
+                others = [line for line in others if line[0] not in OURS]
             else:
                 there = {name for name, _ in others}
                 ours = [line for line in self._own if line[0] not in there]
@@ -202,3 +208,14 @@ class Signer:
         value = sigv4.authorization(credentials.access_key_id.encode(), scope, names, b"")
         self._before_signature = b"%b%bauthorization: %b" % (self._plain, own, value)
         self._second = second
+
+
+def follow_clock(signer: Signer, shown: float | None, now: float) -> bool:
+    """Correct a signer's clock by the origin's, which showed `shown`, if it is wrong. It may be why credentials were
+    rejected.
+    """
+    if shown is None or abs(shown - (now + signer.skew)) < SKEW_NOTICED:
+        return False
+    log.warning("origin %s: its clock differs from ours by %+.0f s; signing by its clock", signer.owner, shown - now)
+    signer.correct_clock(shown, now)
+    return True

@@ -87,7 +87,7 @@ class Want:
     route: str = ""
     purpose: FetchReason | None = None  # None: it shows in what is asked for
     trace: FetchTrace | None = field(default=None, compare=False)  # None: it isn't traced
-    asks_node: bool = False  # another node of the cluster is being asked
+    asks: int = 0  # a node is being asked: 1 of this region, 2 of another one, as in `Request.hops`
 
     def whole(self) -> Want:
         """The same object without a span."""

@@ -24,7 +24,8 @@ from typing import Any
 
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
-from shield.messages import Request
+from shield.messages import Field, Request
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.peers import words
@@ -61,6 +62,7 @@ class ClusterStatistics:
     second: int = 0  # by the second of the key's order
     without: int = 0  # fetched here, since neither answered
     hits: int = 0  # among the first two: the node had it stored
+    beyond: int = 0  # of keys that this one owns: answered by another region, which is near the origin
     refused: int = 0  # a node was asked that doesn't own the key, by its own ring
     failures: dict[str, int] = field(default_factory=dict)  # to answer, by node
 
@@ -80,14 +82,17 @@ class Cluster:
         self._timeouts = timeouts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
-        self._asking: dict[bytes, int] = {}  # texts of keys for which a node is being asked now
+        self._asking: dict[tuple[bytes, int], int] = {}  # texts of keys, and whom a node is being asked for them
+        self.distance: Callable[[str], float] = lambda origin: 0.0
+        """The median time to an origin's first byte, in seconds; 0.0 before it was measured."""
+        self._bequeathed: dict[bytes, tuple[str, asyncio.Future[bool]]] = {}  # by the key's text
         self._complaints = Complaints(log)
         self._figures = ClusterStatistics()
         self.heritage = Heritage(self._now())
 
-    def asks_for(self, key: CacheKey) -> bool:
-        """Whether another node is being asked for the key at the moment."""
-        return key.text in self._asking
+    def asks_for(self, key: CacheKey, hops: int) -> bool:
+        """Whether a node is being asked for the key that a request which has come so far could wait for."""
+        return any((key.text, level) in self._asking for level in range(1, hops + 1))
 
     def answers_for(self, key: CacheKey) -> bool:
         """Whether this node answers others for the key: it is the owner or the second, by its own ring."""
@@ -98,19 +103,74 @@ class Cluster:
         key, request = want.key, want.request
         if key is None or request is None or want.alone:
             return self._owners.fetch(names, want)
+        if key.text in self._bequeathed:
+            return self._take_over(key, request, want)
         order = self.nodes.ring.order(key.digest)
-        if order[0] == self.nodes.own:
-            if self.heritage.is_open and len(order) > 1 and not want.validators and self._owners.owns(key):
-                return self._inherit(order[1], key, request, names, want)
-            return self._owners.fetch(names, want)
-        if request.is_last_hop:
-            return self._owners.fetch(names, want)
-        return self._fetch_from(order[:2], key, request, names, want)
+        if order[0] != self.nodes.own and not request.hops:
+            return self._fetch_from(order[:2], key, request, names, want)
+        if self._may_ask_on(request, key):
+            return self._fetch_here(order, key, request, names, want)
+        return self._owners.fetch(names, want)
 
-    async def _inherit(
-        self, name: str, key: CacheKey, request: Request, names: Sequence[str], want: Want
+    def inherit(self, key: CacheKey, sender: str) -> asyncio.Future[bool]:
+        """Have the next fetch of a key get what this node has stored, or nothing; whether it had it."""
+        arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._bequeathed[key.text] = (sender, arrived)
+        asyncio.get_running_loop().call_later(_STORED_SECONDS + 1.0, self._give_up, key.text, arrived)
+        return arrived
+
+    def _give_up(self, text: bytes, arrived: asyncio.Future[bool]) -> None:
+        """It wasn't fetched: a fill of it was under way."""
+        if not arrived.done():
+            self._bequeathed.pop(text, None)
+            arrived.set_result(False)
+
+    async def _take_over(self, key: CacheKey, request: Request, want: Want) -> Answered:
+        sender, arrived = self._bequeathed.pop(key.text)
+        found = await self._inherit(sender, key, request, want)
+        if not arrived.done():
+            arrived.set_result(found is not None)
+        return found or Failed((OriginError(sender, Fault.CANCELLED, "it isn't handed over"),))
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """As `Origins.begin`, of a key that this node fetches from origins; None for others."""
+        key, request = want.key, want.request
+        if key is not None and request is not None and not want.alone:
+            is_others = self.nodes.ring.order(key.digest)[0] != self.nodes.own and not request.hops
+            if is_others or key.text in self._bequeathed or self._may_ask_on(request, key):
+                return None
+        return self._owners.begin(names, want, taker)
+
+    def _may_ask_on(self, request: Request, key: CacheKey) -> bool:
+        """Whether another node may have what this one would fetch: one that stood in for it, or of another region."""
+        return (self.heritage.is_open or bool(self.nodes.regions)) and request.hops < 2 and self._owners.owns(key)
+
+    async def _fetch_here(
+        self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
     ) -> Answered:
-        """The entry that the second of the key's order has stored, else what origins have.
+        """As the owner, or in its place: from the node that stood in for this one, another region, or origins."""
+        found: Answered | None = None
+        if self.heritage.is_open and order[0] == self.nodes.own and len(order) > 1 and not want.validators:
+            found = await self._inherit(order[1], key, request, want)
+        if found is None and (beyond := self._beyond(names, key)):
+            found = await self._asked(beyond, key, request, want, hops=2)
+            if found is not None:
+                self._figures.beyond += 1
+        return await self._owners.fetch(names, want) if found is None else found
+
+    def _beyond(self, names: Sequence[str], key: CacheKey) -> Sequence[str]:
+        """The key's first two nodes in another region, if that is near the best of these origins and this one isn't,
+        and they are nearer than that origin.
+        """
+        nodes = self.nodes
+        if not nodes.regions or names[0] in nodes.near or (ring := nodes.ring_near(names[0])) is None:
+            return ()
+        order = ring.order(key.digest)[:2]
+        away, origin = nodes.round_trip(order[0]), self.distance(names[0])
+        return () if away is None or 0.0 < origin <= away else order
+
+    async def _inherit(self, name: str, key: CacheKey, request: Request, want: Want) -> Fetched | None:
+        """The entry that the second of the key's order has stored.
 
         That is no second hop: the other node looks into its store, and waits for nobody.
         """
@@ -119,7 +179,7 @@ class Cluster:
             with contextlib.suppress(OriginError):
                 found = await self.nodes.waiting(name, worker, self._ask_for_stored(name, worker, key, request, want))
             self.heritage.note(was_there=found is not None, now=self._now())
-        return await self._owners.fetch(names, want) if found is None else found
+        return found
 
     async def _ask_for_stored(
         self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
@@ -140,23 +200,29 @@ class Cluster:
     async def _fetch_from(
         self, order: Sequence[str], key: CacheKey, request: Request, names: Sequence[str], want: Want
     ) -> Answered:
-        asking, text = self._asking, key.text
-        want.asks_node = True
-        asking[text] = asking.get(text, 0) + 1
-        try:
-            result = await self._from_nodes(order, key, request, want)
-        finally:
-            want.asks_node = False
-            left = asking[text] - 1
-            if left:
-                asking[text] = left
-            else:
-                del asking[text]
-        if result is not None:
-            return result
+        found = await self._asked(order, key, request, want, hops=1)
+        if found is not None:
+            return found
         self._figures.without += 1
-        request.end_hops()  # the worker that owns the key here needn't ask them again
-        return await self._owners.fetch(names, want)
+        request.note_hops(1)  # the worker that owns the key here needn't ask them again
+        return await self.fetch(names, want)
+
+    async def _asked(
+        self, order: Sequence[str], key: CacheKey, request: Request, want: Want, *, hops: int
+    ) -> Answered | None:
+        """The answer of the first of these nodes that gives one; what they are asked has come so far then."""
+        asking, asked = self._asking, (key.text, hops)
+        want.asks = hops
+        asking[asked] = asking.get(asked, 0) + 1
+        try:
+            return await self._from_nodes(order, key, request, want)
+        finally:
+            want.asks = 0
+            left = asking[asked] - 1
+            if left:
+                asking[asked] = left
+            else:
+                del asking[asked]
 
     async def _from_nodes(self, order: Sequence[str], key: CacheKey, request: Request, want: Want) -> Answered | None:
         """The answer of the owner, else of the second; None if this node is to fetch."""
@@ -168,10 +234,9 @@ class Cluster:
                 continue
             if isinstance(result, Failed):
                 return result if _holds_for_all(result) else None
-            if place:
-                self._figures.second += 1
-            else:
-                self._figures.owner += 1
+            if want.asks == 1:
+                self._figures.owner += not place
+                self._figures.second += place > 0
             return result
         return None
 
@@ -198,7 +263,9 @@ class Cluster:
         return None
 
     async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
-        further = (self.nodes.proof(want.method, request.target),)
+        further: tuple[Field, ...] = (self.nodes.proof(want.method, request.target),)
+        if want.asks > 1:
+            further += ((words.HOPS, b"%d" % want.asks),)
         deadline = self._now() + self._timeouts.first_byte
         told: dict[bytes, bytes] = {}
         other = Respondent(name, worker.pool)
@@ -211,10 +278,14 @@ class Cluster:
         """Note that the response is another node's, and whether to keep a copy."""
         fetched.by_node, fetched.keep = True, Keeping.NOWHERE
         fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
-        if not fetched.was_hit:
+        was_hit, fetched.was_hit = fetched.was_hit, False  # of this node
+        self._figures.hits += was_hit
+        if want.asks > 1:  # this node owns it in its region
+            if self.copies.is_safe(key, told.get(words.PURGED, b"")):
+                fetched.keep = Keeping.ALL
             return
-        self._figures.hits += 1
-        fetched.was_hit = False  # of this node
+        if not was_hit:
+            return
         position, hot = told.get(words.PURGED, b""), words.HOT[0] in told
         if self.copies.admits(key, want, fetched, self._clock(), told=position, hot=hot):
             fetched.keep = Keeping.MEMORY

@@ -99,9 +99,11 @@ class PeerProxy(Proxy):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
         if (b"host", named(resource.key)) not in request.fields:
             return self.refuse(RequestError(421, "another-key"), request, now)
-        if words.LAST_HOP in request.fields:
-            request.fields.remove(words.LAST_HOP)
-            request.end_hops()
+        for line in request.fields:
+            if line[0] == words.HOPS:
+                request.note_hops(2 if line[1] == b"2" else 1)
+                request.fields.remove(line)
+                break
         if words.WARMING in request.fields:
             request.fields.remove(words.WARMING)
             request.notable[MARK] = b""

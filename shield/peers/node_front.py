@@ -47,6 +47,7 @@ HOT_HITS, HOT_SECONDS = 100, 2.0
 
 _HEAD_BYTES = 2 * LARGEST  # with the body of an order
 _FIELDS = 200
+_CONNECTIONS = 4096  # each may send a head of that size before it has proved anything
 _SLICES = 64  # looked for
 
 
@@ -66,7 +67,7 @@ class NodeProxy(PeerProxy):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
-        if not request.is_last_hop:  # else it was judged before
+        if not request.hops:  # else it was judged before
             peer = self._judge(request, now)
             if isinstance(peer, str):
                 self.denied[peer] = self.denied.get(peer, 0) + 1
@@ -78,7 +79,7 @@ class NodeProxy(PeerProxy):
                 return self._told(request, now)
             if request.method not in (b"GET", b"HEAD"):
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
-            request.end_hops()
+            request.note_hops(1)
         stored_only = words.STORED_ONLY in request.fields  # its outcome alone tells: then it isn't told of heat
         reply = super().try_hit(request, now, regime)
         if stored_only and (reply is None or not reply.outcome.hit):
@@ -90,7 +91,7 @@ class NodeProxy(PeerProxy):
         resource = self.resolve(request.target, regime)
         if not self.cluster.answers_for(resource.key):
             return self.refuse(RequestError(421, "not-the-owner"), request, now)
-        if self.cluster.asks_for(resource.key) and self._fills.under_way(resource) is not None:
+        if self.cluster.asks_for(resource.key, request.hops) and self._fills.under_way(resource) is not None:
             return self.refuse(RequestError(421, "in-circles"), request, now)
         return None
 
@@ -150,6 +151,7 @@ class NodeProxy(PeerProxy):
                 "workers": self._workers,
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,
+                "near": list(nodes.near),
             }
             return _in_json(json.dumps(said).encode())
         if request.target in self.orders:
@@ -250,6 +252,7 @@ class NodeFront(PeerFront):
         """Connections are limited in number, since anybody may open them; requests on them aren't."""
         return replace(
             super()._own(limits),
+            max_connections=min(_CONNECTIONS, limits.max_connections),
             max_connections_per_address=0,
             max_rate=0,
             max_requests=0,

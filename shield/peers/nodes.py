@@ -13,7 +13,7 @@ import json
 import logging
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -51,7 +51,9 @@ LARGEST = 256 << 10
 _PIECE = 6 << 10
 _LIMITS = PoolLimits(connections=1024, watch=0.0)
 _QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a greeting
-_HELLO_SECONDS = 1.0  # in which it has to answer
+_HELLO_SECONDS = 1.5  # in which it has to answer: a node under a herd may be late
+_OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time to read the answer
+_NEWS_SECONDS = 30.0  # between two to one that isn't
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
 
 
@@ -99,7 +101,7 @@ class NodeWorker:
 class OtherNode:
     """Another node: what it has told of itself, and its workers as far as they were asked."""
 
-    __slots__ = ("asked", "member", "ring", "version", "workers")
+    __slots__ = ("asked", "greet_at", "member", "near", "ring", "round_trip", "version", "workers")
 
     def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
@@ -107,12 +109,16 @@ class OtherNode:
         self.ring = ""
         self.version = ""
         self.asked: dict[int, NodeWorker] = {}
+        self.greet_at = 0.0
+        self.near: tuple[str, ...] = ()
+        self.round_trip: float | None = None
 
 
 class Nodes:
     """Made and used within one event loop; `close` it.
 
-    `secret` signs requests; `tls` is the context of connections, None: they are plain.
+    `secret` signs requests; `tls` is the context of connections, None: they are plain. `near` are the origins that
+    this node's region is near to.
     """
 
     def __init__(
@@ -125,6 +131,7 @@ class Nodes:
         secret: bytes | None,
         tls: ssl.SSLContext | None,
         clock: Callable[[], float],
+        near: Collection[str] = (),
     ) -> None:
         self.own = own
         self.clock = clock
@@ -143,6 +150,9 @@ class Nodes:
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
         self.members: Mapping[str, NodeMember] = {}
+        self.near = near
+        self.regions: Mapping[str, NodeRing] = {}
+        """The rings of other regions."""
         self.ring = NodeRing({own: 1.0})
         self.use(members)
 
@@ -152,11 +162,23 @@ class Nodes:
         """These are the members from now on; those that stay keep their connections. Without this node among them,
         it owns no keys, and asks others for all. Raises ValueError if there are none.
         """
-        ring = NodeRing({name: member.weight for name, member in members.items()})
+        region = members[self.own].region if self.own in members else ""
+        own = {name: member.weight for name, member in members.items() if member.region == region}
+        ring = NodeRing(own or {name: member.weight for name, member in members.items()})
         if ring.id != self.ring.id:
-            log.info("the cluster has %d nodes: %s (ring %s)", len(members), ", ".join(ring.names), ring.id.decode())
+            log.info(
+                "the cluster has %d nodes here: %s (ring %s)",
+                len(ring.names),
+                ", ".join(ring.names),
+                ring.id.decode(),
+            )
         self.ring = ring
         self.members = dict(members)
+        rest: dict[str, dict[str, float]] = {}
+        for name, member in members.items():
+            if member.region != region:
+                rest.setdefault(member.region, {})[name] = member.weight
+        self.regions = {each: NodeRing(weights) for each, weights in rest.items()}
         for name, member in members.items():
             before = self._others.get(name)
             if name == self.own or (before is not None and before.member == member):
@@ -166,6 +188,19 @@ class Nodes:
             self._others[name] = OtherNode(member, self._workers)
         for name in [name for name in self._others if name not in members]:
             self._leave(self._others.pop(name))
+
+    def ring_near(self, origin: str) -> NodeRing | None:
+        """The ring of another region that is near to an origin, as its nodes tell; None if there is none."""
+        for name, other in self._others.items():
+            region = self.members[name].region
+            if origin in other.near and region in self.regions:
+                return self.regions[region]
+        return None
+
+    def round_trip(self, name: str) -> float | None:
+        """Seconds to a node and back, by its last greeting; None if there was none."""
+        other = self._others.get(name)
+        return None if other is None else other.round_trip
 
     def others(self) -> tuple[str, ...]:
         """The names of the other members, sorted."""
@@ -251,14 +286,17 @@ class Nodes:
                 worker.greeting = self.loop.create_task(self._greeted(other, worker))
 
     async def _greeted(self, other: OtherNode, worker: NodeWorker) -> None:
-        name = other.member.name
+        name, began = other.member.name, self.loop.time()
         try:
             said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
         except OriginError as error:
-            self._note_down(name, worker, error)
+            is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
+            if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
+                self._note_down(name, worker, error)
         else:
             self._note_up(name, worker)
             self._learn(other, said)
+            other.round_trip = self.loop.time() - began
         finally:
             worker.greeting = None
 
@@ -283,6 +321,7 @@ class Nodes:
         try:
             told = json.loads(said)
             workers, other.ring, other.version = int(told["workers"]), str(told["ring"]), str(told["version"])
+            other.near = tuple(map(str, told.get("near", ())))
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:
@@ -292,13 +331,14 @@ class Nodes:
             worker = other.asked.pop(number)
             self._forget(worker)
             self._later(worker.pool.close())
-        own = self.ring.id.decode()
+        region = self.members[other.member.name].region
+        own = self.regions.get(region, self.ring).id.decode()
         if other.ring != own:
             said_of = (other.member.name, other.ring, own)
             self._complaints.say(
                 ("ring", other.member.name),
                 self.loop.time(),
-                "node %s has ring %s, and this one %s: compare cluster.nodes",
+                "node %s has ring %s, by this one's settings %s: compare cluster.nodes",
                 *said_of,
             )
 
@@ -322,10 +362,11 @@ class Nodes:
                     self._greet(worker)
 
     def tick(self) -> None:
-        """Call once a second: greets those that are down, and those that were never asked."""
+        """Call once a second: greets those that are down, and once in a while all: they may have changed."""
         now = self.loop.time()
         for other in self._others.values():
-            if not other.ring and not other.asked:
+            if now >= other.greet_at:
+                other.greet_at = now + (_NEWS_SECONDS if other.ring else _RETRY_SECONDS)
                 self._greet(self._worker(other, 0))
             for worker in list(other.asked.values()):
                 if worker.down_since is not None and now >= worker.retry_at:
@@ -333,18 +374,20 @@ class Nodes:
 
     # orders
 
-    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes:
-        """The answer of a node to an order, which begins with a star. Raises OriginError if it gives none within
-        `seconds`, and ValueError for a body that is too large.
+    async def send(
+        self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0, worker: int | None = None
+    ) -> bytes:
+        """The answer of a node to an order, which begins with a star: of this worker, or of any. Raises OriginError
+        if it gives none within `seconds`, and ValueError for a body that is too large.
 
         Whoever listens can repeat it for half a minute, so that orders must bear that.
         """
         if len(body) > LARGEST:
             raise ValueError(f"{len(body)} bytes are too many for an order: {LARGEST} at most")
-        worker = self.worker(name)
-        if worker is None:
+        asked = self.worker(name) if worker is None else self._others[name].asked.get(worker)
+        if asked is None or asked.down_since is not None:
             raise OriginError(name, Fault.CONNECT, "it is down")
-        return await self._asked(worker, target, body, seconds, name=name)
+        return await self._asked(asked, target, body, seconds, name=name)
 
     async def _asked(
         self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""

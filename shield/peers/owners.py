@@ -24,6 +24,7 @@ from shield.messages import Request
 from shield.origin.connection import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
+from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.pool import Pool
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Want
@@ -115,6 +116,13 @@ class Owners:
             return self._origins.fetch(names, want)
         return self._fetch_from(owner, key, request, names, want)
 
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> Fetching | None:
+        """As `Origins.begin`, of a key that this worker owns; None for others."""
+        key = want.key
+        if key is None or want.request is None or want.alone or self._owner(key.digest) == self._worker:
+            return self._origins.begin(names, want, taker)
+        return None
+
     async def _fetch_from(
         self, owner: int, key: CacheKey, request: Request, names: Sequence[str], want: Want
     ) -> Fetched | Absent | Failed:
@@ -136,7 +144,7 @@ class Owners:
     async def _ask(self, owner: int, key: CacheKey, request: Request, want: Want) -> Fetched | Absent | Failed:
         """The owner's response. Raises OriginError when it is of no use."""
         other = Respondent(f"worker-{owner}", self._pools[owner], self._node)
-        further = (words.LAST_HOP,) if request.is_last_hop else ()
+        further = ((words.HOPS, b"%d" % request.hops),) if request.hops else ()
         deadline = self._now() + self._timeouts.first_byte
         return await ask(other, key, request, want, further, deadline=deadline, clock=self._clock)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from shield.errors import Fault, OriginError
 from shield.messages import Field, Request, ResponseHead
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, Want, mismatch
+from shield.origin.want import Absent, Failed, Fetched, Keeping, Want, mismatch
 from shield.outcome import Outcome
 from shield.rules import digests, hidden
 from shield.rules.freshness import allowed_lifetime
@@ -29,8 +29,8 @@ WARMING = (b"shield-warm", b"1")
 """A line of requests for which no client waits."""
 STORED_ONLY = (b"shield-stored-only", b"1")
 """A line of requests that are answered by a fresh entry that is stored as a whole, or refused."""
-LAST_HOP = (b"shield-last-hop", b"1")
-"""A line of requests for which no other node may be asked."""
+HOPS = b"shield-hops"
+"""The field of requests with their hops, as in `Request.hops`, if there are any."""
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
@@ -142,7 +142,10 @@ def read(name: str, want: Want, response: Response, said: bytes) -> Fetched | Ab
     if problem is not None:
         response.close()
         raise OriginError(name, *problem, status=status)
-    return Fetched(origin, response, 0.0, 0.0, by_peer=True, was_hit=word == _HIT, detail=detail, attempts=attempts)
+    # It is the other worker that puts it on disk: written twice, a disk would hold half as much.
+    brought = Fetched(origin, response, 0.0, 0.0, by_peer=True, keep=Keeping.MEMORY)
+    brought.was_hit, brought.detail, brought.attempts = word == _HIT, detail, attempts
+    return brought
 
 
 def _failures(name: str, detail: str, retry_after: float | None = None) -> tuple[OriginError, ...]:

@@ -133,6 +133,37 @@ def bill(
     return Bill(order, total, saved, served)
 
 
+@dataclass(frozen=True, slots=True)
+class TagUsage:
+    """Bodies of an origin whose responses had a tag; "": any of those that are counted."""
+
+    at: int
+    origin: str
+    tag: str
+    requests: int
+    received: int
+
+
+def bill_by_tag(
+    usage: Sequence[Usage], tags: Sequence[TagUsage], rates: Mapping[tuple[str, float], Charge]
+) -> tuple[Bill, int]:
+    """The bill of this usage with a line for each tag, and one for all without; and the bytes that had any. A
+    response with several tags is in the line of each, so that lines may add up to more than the total.
+    """
+    whole = bill(usage, rates)
+    rows = [Usage(each.at, each.origin, "", each.tag, each.received, (each.requests, 0, 0, 0, 0)) for each in tags]
+    lines = [line for line in bill(rows, rates, lambda each: each.reason).lines if line.name]
+    any_tag = bill([row for row in rows if not row.reason], rates).total
+    rest = BillLine(
+        "(no tag)",
+        max(0, whole.total.requests - any_tag.requests),
+        max(0, whole.total.received - any_tag.received),
+        {name: max(0.0, money - any_tag.money.get(name, 0.0)) for name, money in whole.total.money.items()},
+        max(0, whole.total.unpriced - any_tag.unpriced),
+    )
+    return Bill([*lines, rest], whole.total, whole.saved, whole.served), any_tag.received
+
+
 def forecast(usage: Sequence[Usage], prices: Mapping[str, Price | None], now: float) -> dict[str, float]:
     """Money by currency for all of the month that `now` is in: what was counted so far, and for its rest the mean of
     the last seven days, or of the month so far if that is more recent.

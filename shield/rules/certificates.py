@@ -1,4 +1,6 @@
-"""When a certificate expires: the one field of X.509 (RFC 5280 §4.1) that Python's TLS doesn't tell of its own."""
+"""When a certificate expires, and of which kind its key is: fields of X.509 (RFC 5280 §4.1) that Python's TLS doesn't
+tell of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,39 @@ _SEQUENCE, _UTC_TIME, _TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 
 def parse_expiry(pem: bytes) -> float | None:
     """The end of validity of the first certificate in a PEM file, as epoch seconds; None if that can't be told."""
-    found = _PEM.search(pem)
-    if found is None:
-        return None
     try:
-        return _not_after(binascii.a2b_base64(found[1]))
+        return _not_after(_at_validity(pem))
     except (ValueError, IndexError):  # binascii.Error is one, as is a date that can't be
         return None
 
 
-def _not_after(der: bytes) -> float:
-    certificate = _Der(der).enter(_SEQUENCE).enter(_SEQUENCE)
+def parse_key_algorithm(pem: bytes) -> bytes | None:
+    """The algorithm of the key in the first certificate of a PEM file, as the bytes of its OID; None if that can't be
+    told.
+    """
+    try:
+        certificate = _at_validity(pem)
+        certificate.skip()
+        certificate.skip()  # the subject
+        return certificate.enter(_SEQUENCE).enter(_SEQUENCE).skip()
+    except (ValueError, IndexError):
+        return None
+
+
+def _at_validity(pem: bytes) -> _Der:
+    """The fields of the first certificate from its validity on."""
+    found = _PEM.search(pem)
+    if found is None:
+        raise ValueError("no certificate")
+    certificate = _Der(binascii.a2b_base64(found[1])).enter(_SEQUENCE).enter(_SEQUENCE)
     if certificate.tag == _VERSION:
         certificate.skip()
     for _ in range(3):  # the serial number, the algorithm, the issuer
         certificate.skip()
+    return certificate
+
+
+def _not_after(certificate: _Der) -> float:
     validity = certificate.enter(_SEQUENCE)
     validity.skip()
     tag, text = validity.tag, validity.skip().decode("ascii")

@@ -15,7 +15,7 @@ class FetchReason(Enum):
     RANGE = "range"  # a part of an object: a client's range, or slices that aren't stored
     BYPASS = "bypass"  # the response can't be shared or stored
     RESUME = "resume"  # the rest of a body that broke off
-    FAILOVER = "failover"  # another origin failed, is late, or is suspected to be down
+    FAILOVER = "failover"  # another origin failed, is late, suspected to be down, or over budget
     ABSENT = "absent"  # another origin doesn't have the object
     RETRY = "retry"  # the same origin again
     HEDGE = "hedge"  # a second origin beside one that is later than usual

@@ -40,11 +40,11 @@ def focus_rows(
     usage: Sequence[Usage],
     prices: Mapping[str, Price | None],
     origins: Mapping[str, Mapping[str, str]],
-    labels: Mapping[str, str],
+    labels: Mapping[str, Mapping[str, str]],
     version: str,
 ) -> Iterator[dict[str, str]]:
     """Two rows, of bytes and of requests, for each hour, origin, route and reason; origins without a price are left
-    out. `origins` have a provider, a region and a bucket by name; `labels` are added to the tags of each row.
+    out. `origins` have a provider, a region and a bucket by name; `labels` are by origin, and among its rows' tags.
     """
     rates = charges(usage, prices)
     hours: dict[tuple[int, str, str, str], list[Usage]] = {}
@@ -54,7 +54,13 @@ def focus_rows(
     for (hour, origin, route, reason), rows in sorted(hours.items(), key=lambda item: item[0]):
         charge = rates[origin, month_of(hour)[0]]
         facts = origins.get(origin, {})
-        tags = {**labels, "x_origin": origin, "x_route": route, "x_reason": reason, "x_estimate": "true"}
+        tags = {
+            **labels.get(origin, {}),
+            "x_origin": origin,
+            "x_route": route,
+            "x_reason": reason,
+            "x_estimate": "true",
+        }
         common = _common(hour, charge, facts, tags, version)
         size = sum([each.received for each in rows])
         yield {**common, **_egress(size, charge)}

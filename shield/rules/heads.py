@@ -95,6 +95,15 @@ def of_fields(status: int, fields: tuple[Field, ...]) -> StoredHead:
     return StoredHead(status, block(status, fields), fields, named.get(b"etag"), changed)
 
 
+def of_valid(status: int, fields: tuple[Field, ...], etag: bytes | None, modified: bytes) -> StoredHead:
+    """As `of_fields`, for names that are known to be valid, none of them that of a hidden line, and the values of
+    ETag and Last-Modified among them.
+    """
+    made = b"%b%b\r\n" % (_STATUS_LINES[status], b"\r\n".join(map(b": ".join, fields)))
+    _check_ends(made, fields)
+    return StoredHead(status, made, fields, etag, epoch_of(modified) if len(modified) <= LONGEST else None)
+
+
 def as_judged(head: StoredHead, freshness: Freshness) -> StoredHead:
     """The same head, marked with no-cache and must-revalidate as far as its freshness implies them."""
     head.must_revalidate = freshness.error_grace <= 0.0 and freshness.grace <= 0.0
@@ -115,11 +124,21 @@ def block(status: int, fields: Fields) -> bytes:
     """
     lines = [b"%b: %b\r\n" % line for line in fields if VALID_NAMES[line[0]]]
     made = (_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status) + b"".join(lines)
-    ends = len(fields) + 1
-    # There are as many line ends as lines, so no value contains one.
-    if len(lines) + 1 != ends or made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
-        raise ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
+    if len(lines) != len(fields):
+        raise _unsendable(fields)
+    _check_ends(made, fields)
     return made
+
+
+def _check_ends(made: bytes, fields: Fields) -> None:
+    """Raise ValueError unless there are as many line ends as lines, so that no value contains one."""
+    ends = len(fields) + 1
+    if made.count(b"\n") != ends or made.count(b"\r") != ends or b"\0" in made:
+        raise _unsendable(fields)
+
+
+def _unsendable(fields: Fields) -> ValueError:
+    return ValueError(f"fields that can't be sent: {[name for name, _ in fields]}")
 
 
 def split_block(head: bytes) -> tuple[int, list[Field]]:

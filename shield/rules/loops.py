@@ -49,7 +49,8 @@ class Gateway:
         self._others = others if capability else others[:1]
         self._names = frozenset(name for name, _ in self._others)
         self._node = node
-        self._naming = naming
+        self.naming = naming
+        """The field in which requests state their identifier; none if empty."""
         self.alone = (*self._others, (NAME, node))
         """The fields of a request that has no others and came through no other proxy."""
 
@@ -58,11 +59,16 @@ class Gateway:
         if request is None:
             return self.introduced(fields, b"") if fields else self.alone
         loops = request.get(NAME)
-        if self._naming and (identifier := request.identifier) is not None:
-            others = [line for line in fields if line[0] != self._naming] if fields else fields
+        if self.naming and (identifier := request.identifier) is not None:
+            others = [line for line in fields if line[0] != self.naming] if fields else fields
             said = self.introduced(others, loops) if others or loops else self.alone
-            return (*said, (self._naming, identifier))
+            return (*said, (self.naming, identifier))
         return self.introduced(fields, loops) if fields or loops else self.alone
+
+    def name_line(self, request: Request) -> bytes:
+        """The field line with a request's identifier; none if requests aren't named."""
+        identifier = request.identifier if self.naming else None
+        return b"" if identifier is None else b"%b: %b\r\n" % (self.naming, identifier)
 
     def introduced(self, fields: Sequence[Field], loops: bytes) -> tuple[Field, ...]:
         """The fields of a request to an origin, with our members appended; `alone` if there are no others. `loops` is

@@ -8,13 +8,13 @@ results equal those of `verdict`, `fields` and `selection`; tests compare them.
 from __future__ import annotations
 
 from shield.messages import Field, Request, ResponseHead
-from shield.rules import digests, locations
+from shield.rules import digests, hidden, locations
 from shield.rules.conditional import is_tag
 from shield.rules.dates import LONGEST, epoch_of
 from shield.rules.fields import FieldRules
 from shield.rules.freshness import Freshness, FreshnessRules
 from shield.rules.headers import NameSet
-from shield.rules.heads import StoredHead, of_fields
+from shield.rules.heads import VALID_NAMES, StoredHead, of_fields, of_valid
 from shield.rules.verdict import Disposition, Share, judge_response
 
 _JUDGED = frozenset({b"age", b"expires", b"set-cookie", b"vary"})
@@ -83,7 +83,9 @@ class Ordinary:
         kept += (*self._added, (b"content-length", b"%d" % length), (b"via", via))
         if self._fields.md5_etags:
             kept += self._fields.digest_lines(head)
-        made = of_fields(200, tuple(kept))
+            made = of_fields(200, tuple(kept))
+        else:
+            made = of_valid(200, tuple(kept), head.named.get(b"etag"), head.named.get(b"last-modified", b""))
         made.must_revalidate = freshness.grace <= 0.0 and freshness.error_grace <= 0.0  # as `as_judged`
         return made
 
@@ -92,6 +94,8 @@ class Ordinary:
         much memory.
         """
         if len(self._fates) + len(named) > _REMEMBERED or max(map(len, named)) > _LONGEST or len(control) > _LONGEST:
+            return False
+        if not all(VALID_NAMES[name] for name in named) or hidden.LINE in named:
             return False
         for name in named:
             self._fates[name] = name not in self._removed and bool(self._fields.kept(((name, b""),)))

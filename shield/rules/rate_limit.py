@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 import xxhash
 
@@ -23,6 +24,9 @@ from shield.rules.addresses import Networks, Peer, stated_clients
 
 SECOND = 1_000_000_000
 """Times and intervals are whole nanoseconds, so that sums of them are exact."""
+
+CLOSED = -1
+"""In place of the number of nodes that share a limit: nobody is admitted."""
 
 TOO_MANY = 429  # RFC 6585 §4
 
@@ -48,6 +52,12 @@ class RequestPace:
     def window_seconds(self) -> int:
         """Time in which an empty budget is full again, at least a second."""
         return max(1, math.ceil(self.interval * self.burst / SECOND))
+
+
+@lru_cache(maxsize=64)
+def divided(pace: RequestPace, nodes: int) -> RequestPace:
+    """The part of one of so many nodes."""
+    return RequestPace(pace.interval * nodes, max(1, pace.burst // nodes))
 
 
 def bounded(due: int, now: int, pace: RequestPace) -> int:

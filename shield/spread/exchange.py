@@ -86,6 +86,7 @@ class OrderExchange:
 
     async def _with(self, name: str) -> bool:
         known: SpreadMessage | None = None  # what it said last, in this exchange
+        before: object = None
         try:
             for _ in range(_MOST_MESSAGES):
                 positions = None if known is None else known.positions
@@ -94,9 +95,9 @@ class OrderExchange:
                     break
                 answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, said.encoded(), seconds=_SECONDS))
                 await self._take(answer)
-                if known is not None and not answer.orders and answer.positions == known.positions:
+                if (said.positions, answer.positions) == before:
                     break  # one of the two can't carry out something, or has forgotten it
-                known = answer
+                known, before = answer, (said.positions, answer.positions)
         except (ShieldError, OSError) as error:
             self.failed.setdefault(name, (self._now(), str(error)))
             self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)

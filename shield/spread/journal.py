@@ -156,6 +156,13 @@ class OrderJournal:
         with self._open(writing=False) as file:
             return self._select(file, "WHERE done = 0 ORDER BY at, node, sequence LIMIT ?", (most,))
 
+    def wanted(self, orders: Sequence[SpreadOrder]) -> list[SpreadOrder]:
+        """Those of these that are known and weren't carried out."""
+        if not orders:
+            return []
+        with self._open(writing=False) as file:
+            return [order for order in orders if self._is_undone(file, order)]
+
     def later(self, order: SpreadOrder, kinds: Sequence[SpreadKind]) -> list[SpreadOrder]:
         """Orders of these kinds that are later than this one, by their moments."""
         marks = ", ".join("?" * len(kinds))

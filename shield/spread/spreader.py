@@ -24,6 +24,7 @@ from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
+from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
 
 log = logging.getLogger("shield.cluster")
@@ -93,8 +94,9 @@ class Spreader:
         now: Callable[[], float],
         hints: Callable[[], Mapping[str, object]] = dict,
         is_first: bool = True,
+        limits: ClusterLimits | None = None,
     ) -> None:
-        """`is_first`: of the node's workers to be opened: nobody conducts yet."""
+        """`is_first`: of the node's workers to be opened: nobody conducts yet. `limits` need a bus."""
         self.journal = journal
         self._nodes = nodes
         self._carry_out_orders = carry_out
@@ -106,6 +108,7 @@ class Spreader:
         self._now = now
         self._hints = hints
         self._is_first = is_first
+        self._limits = limits
         self._alone = asyncio.Lock()
         self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now)
         self._bus: Bus | None = None
@@ -162,11 +165,14 @@ class Spreader:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def carry_out(self, orders: Sequence[SpreadOrder]) -> Sequence[SpreadOrder]:
-        """Carry out orders of others; returns those that were. One call at a time."""
+        """Carry out orders, unless that was done meanwhile; returns those that were. One call at a time."""
         if not orders:
             return ()
         async with self._alone:
-            return await self._carry_out_orders(orders)
+            wanted = await asyncio.to_thread(self.journal.wanted, orders)
+            done = await self._carry_out_orders(wanted)
+            await asyncio.to_thread(self.journal.complete, done)
+        return done
 
     def ring(self, query: bytes = b"") -> bytes:
         """Another worker of this node has a new order."""
@@ -269,34 +275,37 @@ class Spreader:
     async def _run(self) -> None:
         """Until it is cancelled."""
         line: asyncio.Task[None] | None = None
+        limits: asyncio.Task[None] | None = None
         try:
             while True:
                 self._news.clear()
                 if self._is_acting():
                     if line is None and self._make_bus is not None:
-                        line = self._connect()
-                    if line is not None and line.done():
-                        raise RuntimeError("the way to the bus has ended") from line.exception()
+                        line, limits = self._connect()
+                    for task in (line, limits):
+                        if task is not None and task.done():
+                            raise RuntimeError("the way to the bus has ended") from task.exception()
                     await self._round()
                 elif line is not None:
-                    await _ended(line)
-                    line, self._line = None, None
+                    await _ended(line, limits)
+                    line, limits, self._line = None, None, None
                 wait = _DIRECT_SECONDS if self._new_since is not None else _ROUND_SECONDS
                 try:
                     await asyncio.wait_for(self._news.wait(), wait)
                 except TimeoutError:
                     continue
         finally:
-            if line is not None:
-                await _ended(line)
+            await _ended(line, limits)
             self._line = None
 
-    def _connect(self) -> asyncio.Task[None]:
+    def _connect(self) -> tuple[asyncio.Task[None], asyncio.Task[None] | None]:
         assert self._make_bus is not None
         if self._bus is None:
             self._bus = self._make_bus()
         self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._hints, now=self._now)
-        return asyncio.get_running_loop().create_task(self._line.run())
+        loop = asyncio.get_running_loop()
+        limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
+        return loop.create_task(self._line.run()), limits
 
     async def _round(self) -> None:
         """See who lacks what, and bring it to them."""
@@ -349,9 +358,8 @@ class Spreader:
             for order in orders
             if now - self._undone[order.place] >= (min(after * _OWN, 60.0) if order.node == own else after)
         ]
-        done = await self.carry_out(lasting)
-        await asyncio.to_thread(self.journal.complete, done)
-        if len(done) == len(lasting):
+        await self.carry_out(lasting)
+        if not await asyncio.to_thread(self.journal.wanted, lasting):
             self._failing_since = None
         elif self._failing_since is None:
             self._failing_since = now
@@ -431,6 +439,9 @@ class Spreader:
             self._line.ring()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+async def _ended(*tasks: asyncio.Task[None] | None) -> None:
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)

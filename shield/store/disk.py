@@ -321,25 +321,7 @@ class Disk:
         to which another worker may just have promoted an entry.
         """
         levels = [*self._tiers, *self._tiers[:1]] if len(self._tiers) > 1 else list(self._tiers)
-
-        def go_on() -> None:
-            if not levels:
-                done()
-                return
-            left = set(levels.pop(0).volumes)
-
-            def removed_from(volume: Volume) -> Completion:
-                def removed(_: bool) -> None:
-                    left.discard(volume)
-                    if not left:
-                        go_on()
-
-                return removed
-
-            for volume in tuple(left):
-                volume.remove(keys, removed_from(volume))
-
-        go_on()
+        _WayOut(levels, keys, done).go_on()
 
     def tick(self) -> None:
         for volume in self.volumes():
@@ -431,6 +413,32 @@ class Disk:
                     return
                 target.move_here(Draft(latest(head.header.record, spared)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
+
+
+class _WayOut:
+    """The removal of keys from one tier after another, each of which calls back."""
+
+    __slots__ = ("_done", "_keys", "_left", "_levels")
+
+    def __init__(self, levels: list[Tier], keys: Sequence[CacheKey], done: Callable[[], None]) -> None:
+        self._levels = levels
+        self._keys = keys
+        self._done = done
+        self._left = 0  # directories of the present tier
+
+    def go_on(self) -> None:
+        if not self._levels:
+            self._done()
+            return
+        volumes = self._levels.pop(0).volumes
+        self._left = len(volumes)
+        for volume in volumes:
+            volume.remove(self._keys, self._removed)
+
+    def _removed(self, _: bool) -> None:
+        self._left -= 1
+        if not self._left:
+            self.go_on()
 
 
 def screened(record: Record, marks: PurgeMarks) -> Record | None:

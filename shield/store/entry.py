@@ -11,8 +11,8 @@ from shield.rules.key import CacheKey
 BLOCK = 1 << 20
 """Bytes of every block of a body but the last: any offset is found by one division."""
 
-OVERHEAD = 350
-"""Overhead of an entry in RAM beside its bytes: fixed fields, tables and its turn in the tier (measured)."""
+OVERHEAD = 400
+"""Bytes that an entry takes in RAM beside its own: fixed fields, tables, a turn in the tier, a ghost (measured)."""
 
 Block = bytes | bytearray | memoryview
 Body = tuple[Block, ...]

@@ -37,6 +37,8 @@ _MIN_GHOSTS = 16  # of each shard, remembered beside one for each entry stored
 _STALE = 1024  # turns of keys that are gone, beside one for each entry that is there
 _TIDIED = 4  # turns that are looked at for each new one while there are more
 
+_SHORT = (1 << 30) - 1  # of a hash: what fits into the smallest kind of integer is enough
+
 _SIZE_AT = 9
 _PLACE = Struct("<q")
 _SIZE = Struct("<Q")
@@ -93,7 +95,7 @@ class S3Fifo(Generic[_Marked]):
             return False
         for gone in self.shares.victims(text, size, self._frequency):
             self.remove(gone)
-        mark[0], of_main = 0, self._ghosts[hash(text) % SHARDS].take(hash(text))
+        mark[0], of_main = 0, self._ghosts[hash(text) % SHARDS].take(text)
         before = self.find(text)
         if before is not None:
             earlier = self._mark_of(before)
@@ -192,7 +194,7 @@ class S3Fifo(Generic[_Marked]):
             _PLACE.pack_into(mark, 1, 2 * self._main.push(text) + 1)
             return None
         at = hash(text) % SHARDS
-        self._ghosts[at].add(hash(text), len(self.shards[at]))
+        self._ghosts[at].add(text, len(self.shards[at]))
         return found
 
     def _next_of_main(self) -> tuple[bytes, _Marked] | None:
@@ -272,14 +274,15 @@ class _Ghosts:
         self._younger: dict[int, None] = {}
         self._older: dict[int, None] = {}
 
-    def add(self, key: int, entries: int) -> None:
+    def add(self, text: bytes, entries: int) -> None:
         """`entries` are those of its shard, of which as many are remembered, or half of that."""
-        self._younger[key] = None
+        self._younger[hash(text) & _SHORT] = None
         if 2 * len(self._younger) > entries + _MIN_GHOSTS:
             self._older, self._younger = self._younger, {}
 
-    def take(self, key: int) -> bool:
+    def take(self, text: bytes) -> bool:
         """Whether a key was among them; it isn't any more."""
+        key = hash(text) & _SHORT
         was_younger, was_older = key in self._younger, key in self._older
         if was_younger:
             del self._younger[key]
@@ -287,5 +290,5 @@ class _Ghosts:
             del self._older[key]
         return was_younger or was_older
 
-    def __contains__(self, key: int) -> bool:
-        return key in self._younger or key in self._older
+    def __contains__(self, text: bytes) -> bool:
+        return hash(text) & _SHORT in self._younger or hash(text) & _SHORT in self._older

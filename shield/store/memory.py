@@ -55,7 +55,8 @@ class MemoryTier:
 
     def reused(self) -> Iterator[Entry]:
         """The entries that were requested more than once."""
-        return (self._entry(text, packed) for text, packed in self._fifo.reused())
+        for text, packed in self._fifo.reused():
+            yield self._entry(text, packed)
 
     @property
     def max_entry(self) -> int:
@@ -148,7 +149,9 @@ class MemoryTier:
 
     def texts(self) -> Iterator[bytes]:
         """Texts of the keys of all entries; what comes or goes meanwhile may be missing or be there."""
-        return (text for batch in self._fifo.batches() for text, _ in batch)
+        for batch in self._fifo.batches():
+            for text, _ in batch:
+                yield text
 
     def entries(self) -> Iterator[Entry]:
         """All entries; this is no use of them. What comes or goes meanwhile may be missing or be there."""

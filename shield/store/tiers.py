@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from shield.messages import Field
 from shield.rules.changes import version_of
 from shield.rules.freshness import Freshness
-from shield.rules.hidden import shown
+from shield.rules.hidden import END, shown
 from shield.rules.key import CacheKey
 from shield.rules.purging import PurgeMark
 from shield.shared import Shared
@@ -170,14 +170,16 @@ class Store:
         if self._memory.max_entry:
             self._keep(key, found, whole)
         age = int(now - found.born)
-        head = shown(found.head or whole.head)
+        head = found.head or whole.head
+        if head.endswith(END):
+            head = shown(bytes(head))
         ttl, length = int(found.lifetime) - age, found.body_length
         return _plain(Plain, (found.status, head, (whole.body,), length, max(age, 0), ttl, disk.first, None, now))
 
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
         if found.body_length + OVERHEAD <= self._memory.max_entry:
-            head = later_head(found.head or whole.head, found.freshness)
+            head = later_head(found.head or bytes(whole.head), found.freshness)
             entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
             entry.tags, entry.since = whole.tags, self.marks.newest
             entry.origin, entry.stored_at = whole.origin, whole.stored_at

@@ -14,6 +14,7 @@ import yaml
 from shield.cli.cost import cost, prices
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.meter import EgressAccount, MeterReading
+from shield.egress.tags import TAGGED, TagReading
 from shield.rules.focus import COLUMNS
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
@@ -25,7 +26,12 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "shield.yaml"
     ledger = tmp_path / "ledger.sqlite"
     origins = {
-        "fra": {"provider": "http", "endpoint": "http://127.0.0.1:1", "price": {"egress": 0.1, "requests": 0.5}},
+        "fra": {
+            "provider": "http",
+            "endpoint": "http://127.0.0.1:1",
+            "price": {"egress": 0.1, "requests": 0.5},
+            "labels": {"team": "web"},
+        },
         "iad": {"provider": "http", "endpoint": "http://127.0.0.1:2"},
     }
     settings = {"origins": origins, "ledger": {"path": str(ledger)}, "labels": {"environment": "prod"}}
@@ -79,6 +85,7 @@ def test_focus_rows_add_up_to_the_bill_and_are_marked_as_estimates(
     assert rows[0]["BillingPeriodEnd"] == "2026-12-01T00:00:00Z"
     tags = json.loads(rows[0]["Tags"])
     assert tags["x_estimate"] == "true" and tags["x_environment"] == "prod" and tags["x_origin"] == "fra"
+    assert tags["x_team"] == "web"  # the origin's own
 
 
 @pytest.mark.parametrize(
@@ -109,3 +116,59 @@ def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixtur
 
     said = capsys.readouterr().out
     assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
+
+
+def test_by_tag_lines_have_their_share_and_the_rest_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    assert cost(config, by="tag", month=None, form="table", now=NOW) == 0
+    assert "No tags are counted: set ledger.tags to their beginnings" in capsys.readouterr().out
+    settings["ledger"]["tags"] = ["tenant-"]
+    config.write_text(yaml.safe_dump(settings))
+    tags = [
+        TagReading("fra", TAGGED, 1000, 20 * GB),
+        TagReading("fra", "tenant-1", 1000, 20 * GB),
+        TagReading("fra", "tenant-2", 500, 10 * GB),
+    ]
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    ledger.flush([WorkerUsage("t", [], {}, tags)], NOW - 86400.0)
+
+    assert cost(config, by="tag", month=None, form="table", now=NOW) == 0
+    assert "20 GB (44.4 %) had a tag that begins with tenant-" in capsys.readouterr().out
+    assert cost(config, by="tag", month=None, form="json", now=NOW) == 0
+    plain = json.loads(capsys.readouterr().out)
+
+    found = {line["tag"]: (line["received_bytes"], line["cost"]["USD"]) for line in plain["lines"]}
+    assert found["tenant-1"] == (20 * GB, pytest.approx(20 * 0.1 + 0.5))
+    assert found["tenant-2"] == (10 * GB, pytest.approx(10 * 0.1 + 0.25))
+    assert found["(no tag)"][0] == 25 * GB  # of 45: 5 of them have no price
+    assert plain["total"]["received_bytes"] == 45 * GB
+
+
+def test_labels_choose_origins(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["iad"]["labels"] = {"team": "archive"}
+    config.write_text(yaml.safe_dump(settings))
+
+    def received(*labels: str) -> int:
+        assert cost(config, by="origin", month=None, form="json", labels=labels, now=NOW) == 0
+        size = json.loads(capsys.readouterr().out)["total"]["received_bytes"]
+        assert isinstance(size, int)
+        return size
+
+    assert received("team=archive") == 5 * GB
+    assert received("environment=prod") == received() == 45 * GB
+    assert received("environment=prod", "team=archive") == 5 * GB
+    assert cost(config, by="origin", month=None, form="json", labels=["team=x"], now=NOW) == 2
+    assert "--label team=x: no origin has it" in capsys.readouterr().err
+    assert cost(config, by="origin", month=None, form="json", labels=["team"], now=NOW) == 2
+
+
+def test_focus_rows_have_the_labels_of_their_origin(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["fra"]["labels"] = {"environment": "stage", "team": "web"}
+    config.write_text(yaml.safe_dump(settings))
+
+    assert cost(config, by="origin", month=None, form="1.2", now=NOW) == 0
+
+    tags = json.loads(next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["Tags"])
+    assert tags["x_environment"] == "stage" and tags["x_team"] == "web" and tags["x_node"]

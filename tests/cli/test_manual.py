@@ -98,7 +98,7 @@ def test_what_routes_inherit_is_found_below_them() -> None:
     assert [key.path for key in group.keys] == ["routes.NAME.freshness.grace"]
 
 
-@pytest.mark.parametrize("key", [key for key in Settings.model_fields if key not in ("admin", "tls")])
+@pytest.mark.parametrize("key", [key for key in Settings.model_fields if key not in ("admin", "cluster", "tls")])
 def test_the_reference_and_a_reload_agree_on_what_needs_a_restart(key: str) -> None:
     running = Settings.model_validate({"origins": {"a": {"provider": "http", "endpoint": "http://127.0.0.1:9"}}})
 

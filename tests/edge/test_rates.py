@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shield.build.regime import regime_of
+from shield.rules.rate_limit import CLOSED
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.edge.test_guard import HEADER, LINKS, Open, guarded, link, objects, secret
 from tests.node import FakeClock, Shield, settings_of
@@ -33,6 +34,18 @@ def test_a_burst_is_served_and_what_exceeds_it_is_refused(
         assert after == [200, 429]
         assert shield.state()["rate_limits"] == {"refused": {"per-client": 2}, "counted": {}}
         assert origin.fetches("/b") == 0
+
+
+def test_a_node_that_cant_tell_others_gives_its_part_or_nothing(guarded: Open) -> None:
+    with guarded(None, rate_limits={"per-client": {"rate": "1/s", "burst": 6}}) as (shield, ask):
+        part = shield.node.guard.limiter.part
+        part[0] = 3
+        divided = [ask("/a").status for _ in range(3)]
+        part[0] = CLOSED
+        closed = ask("/a")
+
+        assert divided == [200, 200, 429]
+        assert closed.status == 429 and dict(closed.fields)["retry-after"] == "1"
 
 
 def test_a_request_that_is_denied_counts_for_no_limit(guarded: Open) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,13 +36,31 @@ class Worker:
         *,
         number: int = 0,
         ledger: Ledger | None = None,
+        others: Sequence[Worker] = (),
     ) -> None:
         self.meters = Meters()
         self.cell = cells.of(number, "far")
+        self.others = list(others)
         self.watch = BudgetWatch(
-            given, cells=lambda: {"far": self.cell}, meters=self.meters, ledger=ledger, clock=clock
+            given,
+            cells=lambda: {"far": self.cell},
+            meters=self.meters,
+            ledger=ledger,
+            clock=clock,
+            others=self._ask if others else None,
         )
         self.conducts = number == 0
+
+    async def _ask(self) -> dict[str, bytes]:
+        return {f"node-{number}": each.watch.answer() for number, each in enumerate(self.others)}
+
+    async def ask(self) -> None:
+        """Look until other nodes have been asked."""
+        for _ in range(8):
+            await self.look()
+            if self.watch._asking is not None:
+                await self.watch._asking
+        await self.look()
 
     def reads(self, size: int) -> None:
         meter = self.meters.of("far", "a", FetchReason.MISS)
@@ -193,3 +212,44 @@ def test_the_cost_follows_the_tiers_of_the_month(clock: FakeClock) -> None:
         assert worker.watch.costs == {("far", "EUR"): pytest.approx(0.15)}
 
     asyncio.run(story())
+
+
+def test_the_nodes_of_a_cluster_spend_a_budget_together(clock: FakeClock) -> None:
+    async def story() -> None:
+        other = Worker(private(), clock, terms(100, per=Period.DAY))
+        await other.look()
+        node = Worker(private(), clock, terms(100, per=Period.DAY), others=[other])
+        other.reads(60)
+        node.reads(39)
+        for each in (other, node):
+            await each.ask()
+        assert node.watch.standings()[0].spent == 99.0 and not node.refuses
+
+        other.reads(1)
+        await other.look()
+        await node.ask()
+        assert node.refuses
+        assert other.watch.standings()[0].spent == 61.0  # it has no other
+
+        node.others.clear()  # it can't be reached any more, and has read that all the same
+        await node.ask()
+        assert node.refuses
+        clock.advance(86400.0)
+        await node.ask()
+        assert not node.refuses and node.watch.standings()[0].spent == 0.0
+
+    asyncio.run(story())
+
+
+def test_an_answer_of_another_version_is_said_and_left_out(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        node = Worker(private(), clock, terms(100), others=[Worker(private(), clock, terms(100))])
+        node.others[0].watch.answer = lambda: b'{"far": [1]}'  # type: ignore[method-assign]
+        await node.ask()
+        assert node.watch.standings()[0].spent == 0.0
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    assert "node node-0: its egress can't be read" in caplog.text

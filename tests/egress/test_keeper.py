@@ -101,6 +101,7 @@ def test_a_node_keeps_what_its_origins_sent_and_what_its_clients_got(
     with Shield(settings_of({"fra": origin}, ledger={"path": str(path)}), clock=clock) as shield:
         for _ in range(3):
             shield.get("/a")
+    origin.wait_for(lambda: all(each.ended for each in origin.requests))
 
     rows = Ledger(LedgerTerms(path, keep=1e9)).rows(0, 1e11)
 

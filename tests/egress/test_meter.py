@@ -23,6 +23,8 @@ def counted(shield: Shield) -> dict[tuple[str, str], tuple[int, int, dict[int, i
 
 
 def sent(origin: FaultyOrigin) -> int:
+    """What it has sent, once it has noted all of it: clients may be faster."""
+    origin.wait_for(lambda: all(each.ended for each in origin.requests))
     return sum(each.sent for each in origin.requests)
 
 

@@ -16,6 +16,7 @@ from shield.fill.table import FillTable
 from shield.messages import Field, Part, Request, ResponseHead
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
+from shield.origin.plain import FetchTaker
 from shield.origin.response import Response
 from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.outcome import Outcome
@@ -74,7 +75,7 @@ class Fetch:
         self.key = key
         self.want = want
         self.connection = FakeConnection()
-        self.response = Response(self.connection, asyncio.get_running_loop().create_future(), MIB)
+        self.response = Response(self.connection, MIB)
         self.result: asyncio.Future[Fetched | Absent | Failed] = asyncio.get_running_loop().create_future()
         self._clock = clock
 
@@ -143,6 +144,9 @@ class FakeSource:
         fetch = Fetch(want.key, want, self._clock)
         self.fetches.append(fetch)
         return await fetch.result
+
+    def begin(self, names: Sequence[str], want: Want, taker: FetchTaker) -> None:
+        """All of its fetches take a task."""
 
     @property
     def last(self) -> Fetch:

@@ -161,7 +161,7 @@ def both(
     """The settlement by the short way, and the one by all rules, as a fill goes about it."""
 
     async def run() -> tuple[Settlement | None, Settlement]:
-        response = Response(FakeConnection(), asyncio.get_running_loop().create_future(), 0)
+        response = Response(FakeConnection(), 0)
         response.arrive(ResponseHead(status, fields, length))
         asked = want or Want(b"GET", b"/a")
         request = Request.of(asked.method, b"/a", asking or [])

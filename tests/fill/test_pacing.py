@@ -61,7 +61,7 @@ class Scene:
     ) -> None:
         self.account = Account(AmplificationLimits(burst=burst), 0.0)
         self.carrier = Carrier()
-        self.response = Response(self.carrier, asyncio.get_running_loop().create_future(), MIB)
+        self.response = Response(self.carrier, MIB)
         self.response.arrive(ResponseHead(200, (), 64 * MIB))
         self.buffer = FillBuffer(FillMemory(64 * MIB))
         if kept:

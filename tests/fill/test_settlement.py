@@ -71,7 +71,7 @@ def settled(
     **question: Any,
 ) -> Settlement:
     async def run() -> Settlement:
-        response = Response(FakeConnection(), asyncio.get_running_loop().create_future(), 0)
+        response = Response(FakeConnection(), 0)
         response.arrive(ResponseHead(status, fields, length))
         asked = Question(
             Resource(KEY, b"/a", b"", route),

@@ -295,6 +295,7 @@ def check_certificate(data: bytes) -> None:
 
     assert expires is None or -3e11 < expires < 3e11  # years 1 to 9999
     assert certificates.parse_expiry(b"text\n" + data) == expires
+    assert certificates.parse_key_algorithm(b"text\n" + data) == certificates.parse_key_algorithm(data)
 
 
 TARGETS = {

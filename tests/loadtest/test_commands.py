@@ -24,27 +24,34 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
 # What makes a run short; given last, these options win over those of the document.
 TINY = {
     "loadtest.amplification": "--megabytes 24 --times 1",
+    "loadtest.compare": "--only hits --sizes 1000 --rounds 1 --seconds 1",
     "loadtest.chaos": "--seconds 1 --clients 8",
+    "loadtest.day": "--requests 400 --images 60 --short --pace 0 --most-off 9",
     "loadtest.disk": "--rounds 1 --seconds 1 --connections 4"
     " --objects 40 --entries 300 --requests 1200 --megabytes 1",
+    "loadtest.growth": "--only fields --rounds 1 --seconds 1",
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
     "loadtest.midbody": "--clients 12 --megabytes 6 --seconds 0.5",
     "loadtest.nearest": "--minutes 5 --rates 2 --workers 2",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
     "loadtest.origins": "--minutes 5 --rates 2 --workers 2",
     "loadtest.outage": "--only hung --seconds 2 --rate 20 --recovery 0 --most-slow 1000 --most-fetches 1000",
+    "loadtest.overload": "--seconds 1 --hits 50 --misses 20 --entries 50 --connections 4",
     "loadtest.peers": "--rounds 1 --seconds 1 --connections 4 --clients 5 --megabytes 0.1 --spread 0.1",
+    "loadtest.pauses": "--entries 200 --room 100",
     "loadtest.policies": "--requests 400 --objects 80",
     "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
+    "loadtest.tail": "--rounds 1 --seconds 1",
     "loadtest.throttling": "--objects 300 --rate 20",
     "loadtest.way": "",
     "tests.fuzz": "--seconds 1",
 }
 FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
-WITH_WRK = {"loadtest.peers", "loadtest.slow"}
+WITH_WRK = {"loadtest.compare", "loadtest.growth", "loadtest.peers", "loadtest.slow", "loadtest.tail"}
 LONG = {
     *("loadtest.amplification", "loadtest.midbody", "loadtest.slow", "loadtest.peers"),
+    *("loadtest.compare --before ../older", "loadtest.growth", "loadtest.overload", "loadtest.tail"),
     *(f"loadtest.disk {name}" for name in ("cold", "purge", "restart", "size", "workers")),
     "loadtest.peers --servers shield --before ../older",
     "loadtest.locust zipf failover --seconds 60 --users 50 --rate 20",
@@ -54,8 +61,15 @@ LONG = {
 UNTRIED = {"loadtest.recordings"}
 """Takes minutes for each fault, as alerts do."""
 PATIENCE = 300.0
-WAITING = {"loadtest.amplification", "loadtest.chaos", "loadtest.locust", "loadtest.midbody", "loadtest.outage"}
-TWO_CORES = {"loadtest.peers", "loadtest.slow", "loadtest.disk"}
+WAITING = {
+    "loadtest.amplification",
+    "loadtest.chaos",
+    "loadtest.day",
+    "loadtest.locust",
+    "loadtest.midbody",
+    "loadtest.outage",
+}
+TWO_CORES = {*WITH_WRK, "loadtest.overload", "loadtest.disk"}
 
 
 def _named() -> Iterator[str]:
@@ -107,6 +121,9 @@ def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -
             pytest.skip("two cores are needed")
     if module == "loadtest.disk":
         words += ["--directory", str(tmp_path)]
+
+    if module == "loadtest.growth":
+        _needs("nginx")
 
     ended = _run(module, *words)
 

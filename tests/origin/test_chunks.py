@@ -13,7 +13,7 @@ from shield.errors import Fault
 from shield.origin.chunks import LONGEST_LINE, ChunkReader
 from shield.origin.head import MessageError
 from shield.origin.response import Response
-from tests.origin.bench import Bench, ManualLoop, cut
+from tests.origin.bench import Bench, cut
 from tests.origin.leg import Taker
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -23,8 +23,7 @@ class Reading:
     """One reader and what it delivered."""
 
     def __init__(self, max_trailers: int = 1000) -> None:
-        loop = ManualLoop()
-        response = Response(Bench().connection, loop.create_future(), 1 << 30)
+        response = Response(Bench().connection, 1 << 30)
         self.taker = Taker()
         response.start(self.taker)
         self.reader = ChunkReader(response, max_trailers)

@@ -144,7 +144,7 @@ def test_one_that_waited_for_a_connection_of_ours_says_nothing() -> None:
 
 
 def response_of(size: int | None) -> Response:
-    response = Response(None, cast(asyncio.Future[None], None), 1)
+    response = Response(None, 1)
     response.head = ResponseHead(200, (), size)
     return response
 

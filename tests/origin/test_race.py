@@ -91,7 +91,7 @@ class Line:
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
-        response = Response(self.carrier, loop.create_future(), 1 << 16)
+        response = Response(self.carrier, 1 << 16)
         response.arrive(ResponseHead(200, (), 5))
         self.given += 1
         return Fetched(self.name, response, 0.0, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from shield.build.cluster import members_of
 from shield.config.settings import Settings
 from shield.peers.cluster import Cluster
 from shield.peers.node_front import NodeProxy
+from shield.peers.nodes import Nodes
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -56,10 +58,12 @@ class ClusterNode(Shield):
         """As if it had been killed, for other nodes."""
 
         def end() -> None:
-            self._node_server.close()
             for connection in list(self._state.connections):
                 connection.abort()
 
+        self.call(self._node_server.close)
+        self.call(end)
+        self.run(asyncio.sleep(0.05))  # for connections that were about to be accepted
         self.call(end)
 
     @property
@@ -72,6 +76,21 @@ class ClusterNode(Shield):
     def cluster(self) -> Cluster:
         return self.proxy_for_nodes.cluster
 
+    @property
+    def others(self) -> Nodes:
+        nodes = self.node.nodes
+        assert nodes is not None
+        return nodes
+
+    def take_others_to_be_near(self, origin: str) -> None:
+        """As if all other regions had told that they are."""
+
+        def note() -> None:
+            for other in self.others._others.values():
+                other.near, other.round_trip = (origin,), 0.0
+
+        self.call(note)
+
     def purge(self, path: str) -> None:
         """Remove an object from this node alone."""
         self.run(self.node.purge.targets([path.encode()]))
@@ -83,8 +102,7 @@ class ClusterNode(Shield):
 
     def believe(self, weights: Mapping[str, float]) -> None:
         """Have it take these for the members, with their weights."""
-        nodes = self.node.nodes
-        assert nodes is not None
+        nodes = self.others
         self.call(lambda: nodes.use({name: replace(self.members[name], weight=weights[name]) for name in weights}))
 
     @property
@@ -114,7 +132,7 @@ class Three:
             for place in itertools.count():
                 path = f"/object-{place}"
                 order = asker.node.nodes.ring.order(asker.node.proxy.resolve(path.encode()).key.digest)
-                if order[0] == self.nodes[owner].name and second in (None, self._place(order[1])):
+                if order[0] == self.nodes[owner].name and (second is None or second == self._place(order[1])):
                     left -= 1
                     if left < 0:
                         return path
@@ -129,6 +147,7 @@ class Three:
 @contextmanager
 def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Three]:
     """Three nodes: fra-0, fra-1, fra-2."""
+    regions, near = changes.pop("regions", None), changes.pop("near", {})
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     with ExitStack() as stack:
         # Nodes begin one after the other, and each would wait for those that don't answer yet.
@@ -137,15 +156,19 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
         addresses = {
             f"fra-{place}": f"127.0.0.1:{listener.getsockname()[1]}" for place, listener in enumerate(listeners)
         }
-        common = {"cluster": {"nodes": addresses, "secret": SECRET, **changes.pop("cluster", {})}, **changes}
-        nodes = [
-            stack.enter_context(
-                ClusterNode(
-                    settings_of({"fra": origin}, node=name, **common, **_disk(disks, name, slice_bytes)),
-                    listener,
-                    clock,
-                )
+        members: dict[str, Any] = {
+            name: {"address": address, "region": None if regions is None else regions[place]}
+            for place, (name, address) in enumerate(addresses.items())
+        }
+
+        def settings(name: str) -> Settings:
+            cluster = {"nodes": members, "secret": SECRET, "near": near.get(name, [])}
+            return settings_of(
+                {"fra": origin}, node=name, cluster=cluster, **changes, **_disk(disks, name, slice_bytes)
             )
+
+        nodes = [
+            stack.enter_context(ClusterNode(settings(name), listener, clock))
             for name, listener in zip(addresses, listeners, strict=True)
         ]
         yield Three(nodes, clock)

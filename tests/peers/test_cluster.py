@@ -12,7 +12,7 @@ from shield.rules import peer_auth
 from shield.rules.heritage import TRIED
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
-from tests.doubles.faults import preceded_by
+from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Bytes, Wait
@@ -55,7 +55,15 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
 
     assert [answer.body == BODY[:] for answer in (first, again)] == [True] * 2
     assert origin.fetches(path) == 1
-    assert cluster.nodes[1].asked == {"owner": 2, "second": 0, "without": 0, "hits": 1, "refused": 0, "inherited": 0}
+    assert cluster.nodes[1].asked == {
+        "owner": 2,
+        "second": 0,
+        "without": 0,
+        "hits": 1,
+        "beyond": 0,
+        "refused": 0,
+        "inherited": 0,
+    }
     assert cluster.nodes[0].get(path).hit
     assert "stored" not in _said(first)[1]
 
@@ -295,6 +303,106 @@ def test_where_nothing_is_inherited_a_node_stops_asking(cluster: Three, origin: 
         cluster.nodes[0].get(cluster.path(owner=0, number=number))
 
     assert not heritage.is_open
+
+
+def test_a_region_that_is_far_from_the_origin_asks_the_one_that_is_near(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    near = {"fra-0": ["fra"], "fra-1": ["fra"]}
+    with three(origin, clock, regions=["fra", "fra", "iad"], near=near) as cluster:
+        far, gate = cluster.nodes[2], origin.gate()
+        path = cluster.path(owner=0)
+        origin.serves(path, BODY, lifetime=60)
+        origin.spoils(path, preceded_by(Wait(gate)))
+        assert far.run(far.others.greet("fra-0")) and far.run(far.others.greet("fra-1"))
+
+        with far.client() as one, cluster.nodes[1].client() as other:
+            one.send(request(path))
+            other.send(request(path))
+            cluster.nodes[0].wait_for(lambda: cluster.nodes[0].node.state()["fills"]["readers"] == 2)  # type: ignore[index]
+            gate.open()
+            answers = [one.read(), other.read()]
+        again = far.get(path)
+
+        assert all(answer.body == BODY[:] for answer in (*answers, again))
+        assert origin.fetches(path) == 1
+        assert (_is_own_hit(again), far.asked["beyond"]) == (True, 1)
+        assert {node.others.ring.names for node in cluster.nodes} == {("fra-0", "fra-1"), ("fra-2",)}
+
+
+def test_a_region_is_not_asked_if_the_origin_is_nearer(origin: FaultyOrigin, clock: FakeClock) -> None:
+    with three(origin, clock, regions=["fra", "fra", "iad"], near={"fra-0": ["fra"]}) as cluster:
+        far = cluster.nodes[2]
+        far.run(far.others.greet("fra-0"))
+        far.cluster.distance = lambda name: 1e-9
+        origin.serves("/a", b"x", lifetime=60)
+
+        answer = far.get("/a")
+
+        assert answer.body == b"x"
+        assert far.asked["beyond"] == 0
+
+
+def test_regions_that_both_take_the_other_to_be_near_do_not_wait_for_each_other(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with three(origin, clock, regions=["fra", "iad", "iad"], near={}) as cluster:
+        one, other = cluster.nodes[:2]
+        path = cluster.path(owner=0)  # in its region, fra-0 owns all
+        origin.serves(path, BODY, lifetime=60)
+        gate = origin.gate()
+        origin.spoils(path, preceded_by(Wait(gate)), preceded_by(Wait(gate)))
+        for node in cluster.nodes:
+            node.take_others_to_be_near("fra")
+
+        with one.client() as first, other.client() as second:
+            first.send(request(path))
+            second.send(request(path))
+            origin.wait_for(lambda: origin.fetches(path))
+            gate.open()
+            answers = [first.read(), second.read()]
+
+        assert all(answer.clean and answer.body == BODY[:] for answer in answers)
+        assert origin.fetches(path) <= 2
+
+
+def test_a_node_that_stops_hands_its_hottest_entries_over(cluster: Three, origin: FaultyOrigin) -> None:
+    leaves, second, asker = cluster.nodes
+    hot, cold = (cluster.path(owner=0, second=1, number=number) for number in range(2))
+    others = cluster.path(owner=1)
+    for path in (hot, cold, others):
+        origin.serves(path, BODY, lifetime=60)
+    for path in (hot, others):
+        leaves.get(path)
+    asker.get(cold)  # its clients didn't ask this node for it
+    assert leaves.run(leaves.others.greet("fra-1"))
+
+    assert leaves.node.hand_over is not None
+    leaves.run(leaves.node.hand_over())
+    leaves.vanish()
+    answers = [asker.get(path) for path in (hot, cold)]
+
+    assert [answer.body == BODY[:] for answer in answers] == [True, True]
+    assert [origin.fetches(path) for path in (hot, cold, others)] == [1, 2, 1]
+    assert _is_own_hit(second.get(hot))
+
+
+def test_a_body_of_a_node_that_dies_ends_visibly_broken_and_is_not_kept(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate = cluster.path(owner=0, second=1), origin.gate()
+    owner, _, asker = cluster.nodes
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
+
+    with asker.client() as client:
+        client.send(request(path))
+        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
+        owner.vanish()
+        broken = client.read()
+    again = asker.get(path)
+    gate.open()
+
+    assert (broken.clean, BODY.check(broken.body)) == (False, True)
+    assert (again.clean, again.body == BODY[:]) == (True, True)
 
 
 def _on_disk(node: ClusterNode) -> int:

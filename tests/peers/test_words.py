@@ -9,7 +9,7 @@ import pytest
 from shield.errors import Fault, OriginError
 from shield.messages import Fields, Request, ResponseHead
 from shield.origin.response import Response
-from shield.origin.want import Absent, Failed, Fetched, Want
+from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.outcome import Forward, Outcome
 from shield.peers import words
 from shield.rules.ranges import Span
@@ -31,7 +31,7 @@ class Nowhere:
 
 def answer(status: int, *fields: tuple[bytes, bytes]) -> Response:
     async def made() -> Response:
-        response = Response(Nowhere(), asyncio.get_running_loop().create_future(), 0)
+        response = Response(Nowhere(), 0)
         response.arrive(ResponseHead(status, fields, None))
         return response
 
@@ -105,6 +105,12 @@ def test_an_answer_names_its_origin() -> None:
 
     assert isinstance(came, Fetched)
     assert (came.origin, came.by_peer, came.was_hit) == ("fra", True, False)
+
+
+def test_what_another_worker_has_is_kept_in_ram_only_since_that_one_puts_it_on_disk() -> None:
+    for said in (b"hit", b"from fra"):
+        came = words.read("worker-1", Want(b"GET", b"/a"), answer(200), said)
+        assert isinstance(came, Fetched) and came.keep is Keeping.MEMORY
 
 
 def test_a_part_of_what_is_gone_is_absent_and_of_another_version_refused() -> None:

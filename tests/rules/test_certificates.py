@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from shield.rules.certificates import parse_expiry
+from shield.rules.certificates import parse_expiry, parse_key_algorithm
 
 
 def certificate(until: datetime, *, issuer: str = "ca") -> bytes:
@@ -57,3 +57,11 @@ def test_of_a_chain_the_first_counts_and_text_around_it_doesnt() -> None:
 )
 def test_what_is_no_certificate_has_none(text: bytes) -> None:
     assert parse_expiry(text) is None
+
+
+def test_the_kind_of_a_key_is_told_by_its_algorithm() -> None:
+    until = datetime(2030, 1, 1, tzinfo=UTC)
+
+    assert parse_key_algorithm(certificate(until)) == bytes.fromhex("2a8648ce3d0201")  # id-ecPublicKey (RFC 5480)
+    assert parse_key_algorithm(certificate(until)[:300]) is None
+    assert parse_key_algorithm(b"") is None

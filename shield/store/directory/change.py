@@ -33,7 +33,9 @@ EVERYTHING = bytes(16)
 
 _SLICE = Struct(">I")
 _KEY = 16 + _SLICE.size
-_WHOLE = _SLICE.pack(0)
+WHOLE = _SLICE.pack(0)
+"""The end of the key of an entry itself, behind its digest."""
+
 _FIRST_SLICE = _SLICE.pack(1)
 _TOMBSTONE = _SLICE.pack(0xFFFFFFFF)
 _FORGOTTEN = 4096  # slices forgotten with their entry at most; reclaim drops the others, which no lookup finds
@@ -107,7 +109,7 @@ class IndexChange:
             if self.counters.slices and (old is None or old.identity != found.identity or old.kind != found.kind):
                 self._forget_slices(digest, found)
             return True
-        entry = self._get(digest + _WHOLE)
+        entry = self._get(digest + WHOLE)
         if entry is not None and entry.sequence > found.sequence and not entry.owns(found):
             return False
         self._set(key, old, found)
@@ -141,7 +143,7 @@ class IndexChange:
 
     def sweep(self, digest: bytes, slice_number: int, found: Found) -> None:
         """Forget a slice that has no entry."""
-        entry = self._get(digest + _WHOLE)
+        entry = self._get(digest + WHOLE)
         if entry is None or not entry.owns(found):
             self.delete(digest, slice_number, found)
 
@@ -286,7 +288,7 @@ class IndexChange:
 
 
 def key_of(digest: bytes, slice_number: int | None) -> bytes:
-    return digest + (_WHOLE if slice_number is None else _SLICE.pack(slice_number + 1))
+    return digest + (WHOLE if slice_number is None else _SLICE.pack(slice_number + 1))
 
 
 def number_of(key: bytes) -> int:

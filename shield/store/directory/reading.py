@@ -11,6 +11,7 @@ from shield.rules.key import CacheKey
 from shield.store.directory.files import Files
 from shield.store.directory.index import Found
 from shield.store.directory.record import (
+    ALIGN,
     BLOCK,
     MAX_HEADER,
     DamagedError,
@@ -77,11 +78,12 @@ class RecordReader:
         segment = self._segments.opened(found.segment)
         if segment is None:
             return None
+        offset = found.place * ALIGN
         data = bytearray(found.header_length + found.body_length)
-        if self._files.read_nowait(segment.fd, (data,), found.offset) != len(data):
+        if self._files.read_nowait(segment.fd, (data,), offset) != len(data):
             return None
         try:
-            return read_whole(data, key, sequence=found.sequence, seed=segment.seed(found.offset))
+            return read_whole(data, key, sequence=found.sequence, seed=segment.seed(offset))
         except ForeignError as error:
             raise GoneError(str(error)) from None
 

@@ -13,8 +13,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import xxhash
 
@@ -46,6 +47,9 @@ _STATUS, _SLICE, _TOTAL, _SEQUENCE, _DIGEST, _BORN, _STORED_AT, _LAST_MODIFIED =
 _SINCE = 25
 _NO_CACHE, _MUST_REVALIDATE, _HAS_ETAG, _HAS_ORIGIN = 1, 2, 4, 8
 _hash = xxhash.xxh3_64_intdigest
+_FIXED_SIZE: Final = _FIXED.size
+_SUM = Struct("<Q")
+_make = tuple.__new__  # without a call of Python code
 
 
 class DamagedError(ValueError):
@@ -210,7 +214,7 @@ class Whole(NamedTuple):
 
     status: int
     no_cache: bool
-    head: bytes  # as StoredHead.block
+    head: bytes | bytearray  # as StoredHead.block
     body: memoryview
     data: bytearray  # all of the record
 
@@ -237,21 +241,26 @@ def read_whole(data: bytearray, key: CacheKey, *, sequence: int, seed: int) -> W
 
     Raises DamagedError unless it has this sequence, ForeignError when it belongs to another key.
     """
-    view, size = memoryview(data), _FIXED.size
-    if len(data) < size:
+    size = len(data)
+    if size < _FIXED_SIZE:
         raise DamagedError("too short")
     checksum, kind, flags, length, body_length, text_length, head_length, status, own = _OF_WHOLE.unpack_from(data)
-    if length + body_length != len(data) or own != sequence or _hash(view[8:length], seed=seed) != checksum:
+    view = memoryview(data)
+    if length + body_length != size or own != sequence or _hash(view[8:length], seed) != checksum:
         raise DamagedError("the header is damaged or belongs to another position")
-    head_at = size + text_length
-    if data[size:head_at] != key.text or kind:
+    head_at = _FIXED_SIZE + text_length
+    if data[_FIXED_SIZE:head_at] != key.text or kind:
         raise ForeignError("another key of the same digest")
-    table = length - _TABLE_ITEM * -(-body_length // BLOCK)
-    for at in range(length, len(data), BLOCK):
-        if _hash(view[at : at + BLOCK]) != int.from_bytes(view[table : table + _TABLE_ITEM], "little"):
-            raise DamagedError(f"block {(at - length) // BLOCK} is damaged")
-        table += _TABLE_ITEM
-    return Whole(status, flags & _NO_CACHE != 0, bytes(view[head_at : head_at + head_length]), view[length:], data)
+    body = view[length:]
+    if 0 < body_length <= BLOCK:  # the usual case
+        if _hash(body) != _SUM.unpack_from(data, length - _TABLE_ITEM)[0]:
+            raise DamagedError("block 0 is damaged")
+    elif body_length:
+        blocks = -(-body_length // BLOCK)
+        for number, stated in enumerate(_table_of(blocks).unpack_from(data, length - _TABLE_ITEM * blocks)):
+            if _hash(body[number * BLOCK : (number + 1) * BLOCK]) != stated:
+                raise DamagedError(f"block {number} is damaged")
+    return _make(Whole, (status, flags & _NO_CACHE != 0, data[head_at : head_at + head_length], body, data))
 
 
 def record_of(key: CacheKey, head: StoredHead, freshness: Freshness, kind: RecordKind = RecordKind.WHOLE) -> Record:
@@ -388,6 +397,12 @@ def _origin(header: bytes | bytearray, fixed: tuple[Any, ...]) -> str | None:
         return None
     start = _FIXED.size + sum(fixed[_TEXT_LENGTH:_ORIGIN_LENGTH])  # after key text, head and etag
     return bytes(header[start : start + fixed[_ORIGIN_LENGTH]]).decode()
+
+
+@lru_cache(maxsize=64)
+def _table_of(blocks: int) -> Struct:
+    """The form of a table of so many checksums."""
+    return Struct(f"<{blocks}Q")
 
 
 def padding(length: int) -> int:

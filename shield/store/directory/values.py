@@ -25,6 +25,7 @@ _FOUND = Struct("<QBHIIIIQQQQddfff")
 _ROW = Struct("<QBHQQ")
 _COUNTERS = Struct("<Q12QBQQ")
 _REMOVAL = Struct("<QQ16s")
+_FOUND_SIZE = _FOUND.size
 _SUM = 8
 _unpack = _FOUND.unpack_from
 _hash = xxhash.xxh3_64_intdigest
@@ -144,12 +145,13 @@ def pack_found(found: Found) -> bytes:
 def unpack_found(value: bytes) -> Found:
     """Raises IndexDamagedError unless the value is as it was packed; so do the other unpackers."""
     try:
-        fields = _unpack(value)
+        checksum, *fields = _unpack(value)
     except struct.error:
         raise IndexDamagedError("an entry is damaged") from None
-    if _hash(value[_SUM:]) != fields[0]:
+    if _hash(value[_SUM:]) != checksum:
         raise IndexDamagedError("an entry is damaged")
-    return _make(Found, (*fields[1:], value[_FOUND.size :]))
+    fields.append(value[_FOUND_SIZE:])
+    return _make(Found, fields)
 
 
 def pack_row(row: Row) -> bytes:

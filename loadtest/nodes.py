@@ -1,0 +1,237 @@
+"""What a cluster costs, and what it saves.
+
+    python -m loadtest.nodes [--clients 3000] [--seconds 3] [--rounds 3]
+
+1. A herd: three nodes of two workers on 127.0.0.1 to 127.0.0.3, and so many clients, which all ask for one cold
+object
+   that its origin sends slowly, over all nodes. Requests to the origin are counted, and all bodies are checked.
+2. The CPU that a request costs the node that is asked: a hit of its own, with and without a cluster; what another
+node
+   has; and a miss of the same size from an origin on the same machine, without a cluster.
+
+Nodes and origin are stopped at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from loadtest.client import Rate, Wrk
+from loadtest.origin import body
+from loadtest.processes import Process, free_port, raise_descriptor_limit
+
+SECRET = "0123456789abcdef0123456789abcdef"
+SIZES = (10_000, 50_000)
+OBJECTS = 20_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=3000)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    wanted = parser.parse_args()
+    raise_descriptor_limit()
+    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/dev/shm") as made:
+        herd(Path(made), wanted.clients)
+        costs(Path(made), wanted.seconds, wanted.rounds)
+    return 0
+
+
+def herd(directory: Path, clients: int) -> None:
+    """One cold object, asked for by all at once."""
+    origin_port, base = free_port(), free_port() % 20_000 + 10_000
+    listen, admin = base + 10, base + 20
+    nodes = {f"n{place}": f"127.0.0.{place}:{base}" for place in (1, 2, 3)}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_origin(directory, origin_port))
+        for name, address in nodes.items():
+            host = address.partition(":")[0]
+            config = {**_settings(name, f"{host}:{listen}", f"{host}:{admin}", origin_port), "workers": 2}
+            stack.enter_context(_node(directory, name, {**config, "cluster": {"nodes": nodes, "secret": SECRET}}))
+        for address in nodes.values():
+            _wait(address.partition(":")[0], listen)
+        time.sleep(2.0)  # until all have been greeted
+        path, size = "/slow/300000/1500/1000/herd", 300_000
+        good, seconds = asyncio.run(
+            _ask_all([a.partition(":")[0] for a in nodes.values()], listen, path, size, clients)
+        )
+        asked = json.loads(_fetch(f"http://127.0.0.1:{origin_port}/asked"))
+    print(f"herd: {clients} clients over {len(nodes)} nodes of 2 workers: {good} good answers in {seconds:.2f} s,")
+    print(f"      requests to the origin: {asked}")
+
+
+def costs(directory: Path, seconds: float, rounds: int) -> None:
+    """CPU of the node that is asked, in us for a request."""
+    ports = [free_port() for _ in range(9)]
+    origin_port = ports[0]
+    # The second node owns all keys that are asked for, but a few in a million.
+    nodes = {
+        "asked": {"address": f"127.0.0.1:{ports[1]}", "weight": 0.001},
+        "owner": {"address": f"127.0.0.1:{ports[2]}", "weight": 1000},
+    }
+    cluster = {"nodes": nodes, "secret": SECRET}
+    found: dict[tuple[str, int], list[float]] = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_origin(directory, origin_port))
+        config = _settings("asked", f"127.0.0.1:{ports[3]}", f"127.0.0.1:{ports[4]}", origin_port)
+        asked = stack.enter_context(_node(directory, "asked", {**config, "cluster": cluster}, core=0))
+        config = _settings("owner", f"127.0.0.1:{ports[5]}", f"127.0.0.1:{ports[6]}", origin_port)
+        owner = stack.enter_context(_node(directory, "owner", {**config, "cluster": cluster}))
+        config = _settings("alone", f"127.0.0.1:{ports[7]}", f"127.0.0.1:{ports[8]}", origin_port)
+        alone = stack.enter_context(_node(directory, "alone", config, core=0))
+        for port in (ports[3], ports[5], ports[7]):
+            _wait("127.0.0.1", port)
+        time.sleep(2.0)
+        wrk = Wrk(directory, core=1, connections=32)
+        for size in SIZES:
+            number = min(OBJECTS, 400_000_000 // size)
+            paths = directory / f"paths-{size}"
+            paths.write_text("".join(f"/o/{size}/{place}\n" for place in range(number)))
+            asyncio.run(_fill(ports[5], paths.read_text().split()))
+            for turn in range(rounds):
+                for name, node, port, what in (
+                    ("hit, alone", alone, ports[7], "same"),
+                    ("hit, in a cluster", owner, ports[5], "same"),
+                    ("miss, alone", alone, ports[7], "unique"),
+                    ("of the other node", asked, ports[3], "any"),
+                ):
+                    before, others = node.cpu_seconds(), owner.cpu_seconds()
+                    rate = _run(wrk, f"http://127.0.0.1:{port}", (size, turn), what, paths, seconds)
+                    found.setdefault((name, size), []).append((node.cpu_seconds() - before) / rate.requests * 1e6)
+                    if node is asked:
+                        spent = (owner.cpu_seconds() - others) / rate.requests * 1e6
+                        found.setdefault(("  and the other node", size), []).append(spent)
+        metrics = _fetch(f"http://127.0.0.1:{ports[4]}/metrics").splitlines()
+    print(f"CPU of a request at the node that is asked, in us; medians of {rounds} rounds, lowest and highest")
+    for (name, size), values in found.items():
+        print(f"  {size:>6} {name:<22} {statistics.median(values):7.1f}   {min(values):.1f} to {max(values):.1f}")
+    for line in metrics:
+        if line.startswith(
+            ("shield_peer_copies_total", "shield_peer_node_fetches_total", "shield_peer_node_hits_total")
+        ):
+            print(f"  {line}")
+
+
+def _run(wrk: Wrk, url: str, case: tuple[int, int], what: str, paths: Path, seconds: float) -> Rate:
+    size, turn = case
+    if what == "any":
+        return wrk.run_any(url, paths, seconds)
+    if what == "same":
+        return wrk.run(f"{url}/o/{size}/hit", seconds, unique=False)
+    return wrk.run(f"{url}/o/{size}/{turn}-", seconds, unique=True)  # nobody has these
+
+
+def _settings(name: str, listen: str, admin: str, origin_port: int) -> dict[str, object]:
+    origin = {
+        "provider": "http",
+        "endpoint": f"http://127.0.0.1:{origin_port}",
+        "role": "primary",
+        "connections": 256,
+    }
+    return {
+        "node": name,
+        "listen": listen,
+        "admin": {"listen": admin},
+        "origins": {"one": origin},
+        "cache": {"memory": {"capacity": "768MiB"}},
+        "limits": {"connections_per_address": 10_000},
+        "probes": {"interval": "off"},
+        "access_log": {"format": "off"},
+    }
+
+
+@contextlib.contextmanager
+def _origin(directory: Path, port: int) -> Iterator[Process]:
+    command = [sys.executable, "-m", "loadtest.origin", str(port)]
+    process = Process("origin", command, core=1, port=port, log=directory / "origin.log")
+    try:
+        process.wait_until_it_listens()
+        yield process
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
+def _node(
+    directory: Path, name: str, settings: Mapping[str, object], *, core: int | str = "0,1"
+) -> Iterator[Process]:
+    file = directory / f"{name}.json"
+    file.write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "shield", "serve", "--config", str(file)]
+    process = Process(name, command, core=core, port=0, log=directory / f"{name}.log")
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def _wait(host: str, port: int) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            asyncio.run(_connect(host, port))
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+async def _connect(host: str, port: int) -> None:
+    _, writer = await asyncio.open_connection(host, port)
+    writer.close()
+
+
+def _fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+async def _ask_all(hosts: list[str], port: int, path: str, size: int, clients: int) -> tuple[int, float]:
+    """Good answers, and the seconds until the last."""
+    expected, began, turn = body(size), time.monotonic(), asyncio.Semaphore(200)
+
+    async def ask(number: int) -> bool:
+        async with turn:  # connections are made in good order
+            reader, writer = await asyncio.open_connection(hosts[number % len(hosts)], port)
+        writer.write(b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n" % path.encode())
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            return head.startswith(b"HTTP/1.1 200") and await reader.readexactly(size) == expected
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        finally:
+            writer.close()
+
+    answers = await asyncio.gather(*[ask(number) for number in range(clients)])
+    return sum(answers), time.monotonic() - began
+
+
+async def _fill(port: int, paths: list[str]) -> None:
+    """Have a node fetch these."""
+
+    async def some(mine: list[str]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for path in mine:
+            writer.write(b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n" % path.encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        writer.close()
+
+    await asyncio.gather(*[some(paths[start::16]) for start in range(16)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,277 @@
+"""The worker that spreads orders: what it does about nodes that are away, and about orders that are lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shield.bus.bus import Bus
+from shield.rules.alarms import AlarmKind
+from shield.rules.spreading import SpreadKind
+from shield.spread.journal import OrderWish
+from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
+from tests.doubles.bus import MemoryBus
+from tests.spread.parts import Cluster, ClusterNode, quick_directory
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with quick_directory() as directory:
+        yield Cluster(Path(directory), ["a", "b", "c"])
+
+
+class Spread:
+    """The spreader of one node, whose rounds the test makes. `reasons`: why everything became stale."""
+
+    def __init__(
+        self,
+        node: ClusterNode,
+        *,
+        when_blind: WhenBlind = WhenBlind.SERVE,
+        bus: Callable[[], Bus] | None = None,
+        conducts: bool = True,
+    ) -> None:
+        self.reasons: list[str] = []
+        self.node = node
+
+        async def outdate(why: str) -> None:
+            self.reasons.append(why)
+
+        async def tell() -> None:
+            """There are no other workers."""
+
+        self.spreader = Spreader(
+            node.journal,
+            node,
+            node.carry_out,
+            bus=bus,
+            conducts=lambda: conducts,
+            tell=tell,
+            outdate=outdate,
+            terms=SpreadTerms(600.0, when_blind),
+            now=node.cluster.clock,
+        )
+        node.exchange = self.spreader.exchange
+
+    async def rounds(self, count: int = 3, seconds: float = 2.0) -> None:
+        for _ in range(count):
+            self.node.cluster.clock.advance(seconds)
+            await self.spreader._round()
+            under_way = list(self.spreader.exchange._under_way.values())
+            if under_way:
+                await asyncio.wait(under_way)
+
+    def alarms(self) -> list[str]:
+        return [cause.text for cause in self.spreader.troubles() if cause.kind is AlarmKind.CLUSTER]
+
+
+def tell(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(make())
+
+
+def test_what_a_kill_left_undone_is_carried_out_and_spread(cluster: Cluster) -> None:
+    a, b, c = cluster.nodes.values()
+
+    async def story() -> None:
+        order = a.gives("x")
+        spread = Spread(a)
+        await spread.rounds(count=2, seconds=61.0)
+
+        assert a.carried_out == b.carried_out == c.carried_out == [order.place]
+        assert spread.spreader.statistics().journal.acknowledged == {"b": order.sequence, "c": order.sequence}
+
+    tell(story)
+
+
+def test_the_receipt_names_who_lacks_an_order(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shield.spread.spreader.RECEIPT_SECONDS", 0.1)
+    a = cluster.nodes["a"]
+    cluster.down.add("c")
+
+    async def story() -> None:
+        spread = Spread(a)
+        given = await spread.spreader.give([OrderWish("x", SpreadKind.PURGE, "{}", "me")])
+        a.carried_out += [order.place for order in given]
+        await spread.spreader.given(given)
+        await spread.rounds()
+        assert await spread.spreader.missing(given) == ("c",)
+        assert set(spread.spreader.statistics().unreachable) == {"c"}
+
+        cluster.down.clear()
+        await spread.rounds()
+        assert await spread.spreader.missing(given) == ()
+        assert spread.spreader.statistics().unreachable == {}
+
+    tell(story)
+
+
+def test_orders_that_no_node_remembers_make_everything_stale_once_all_were_asked(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, c = cluster.nodes.values()
+
+    async def story() -> None:
+        lost, kept = a.gives("lost"), a.gives("kept")
+        a.does(lost, kept)
+        for node in (b, c):  # they got the second one alone, and then the disk of the first node was lost
+            node.does(*node.journal.add([kept]))
+        cluster.nodes.pop("a")
+        spread = Spread(b)
+        await spread.rounds(count=5)
+
+        assert len(spread.reasons) == 1 and "given to a are lost" in spread.reasons[0]
+        assert b.journal.state().positions == {"a": kept.sequence}
+        assert spread.spreader.statistics().gaps == 1
+
+    tell(story)
+
+
+def test_orders_that_were_forgotten_everywhere_else_are_a_gap(cluster: Cluster) -> None:
+    a, b, c = cluster.nodes.values()
+
+    async def story() -> None:
+        a.does(a.gives("old"))
+        await a.exchange._with("b")
+        cluster.clock.advance(31 * 86400.0)
+        new = a.gives("new")
+        a.does(new)
+        await a.exchange._with("b")
+        for node in (a, b):
+            node.journal.trim()
+        spread = Spread(c)
+        await spread.rounds(count=6)
+
+        assert len(spread.reasons) == 1
+        assert c.carried_out == [new.place]
+        assert c.journal.state().positions == {"a": new.sequence}
+
+    tell(story)
+
+
+def test_what_only_a_node_has_that_is_away_is_waited_for(cluster: Cluster) -> None:
+    a, b, _ = cluster.nodes.values()
+
+    async def story() -> None:
+        first, second = a.gives("x"), a.gives("y")
+        a.does(first, second)
+        b.does(*b.journal.add([second]))
+        cluster.down.add("a")
+        spread = Spread(b)
+        await spread.rounds(count=5)
+        assert spread.reasons == []
+
+        cluster.down.clear()
+        await spread.rounds()
+        assert set(b.carried_out) == {first.place, second.place} and spread.reasons == []
+
+    tell(story)
+
+
+def test_it_isnt_waited_for_longer_than_a_node_may_be_blind(cluster: Cluster) -> None:
+    a, b, _ = cluster.nodes.values()
+
+    async def story() -> None:
+        first, second = a.gives("x"), a.gives("y")
+        a.does(first, second)
+        b.does(*b.journal.add([second]))
+        cluster.down.add("a")
+        spread = Spread(b)
+        await spread.rounds(count=6, seconds=150.0)
+
+        assert len(spread.reasons) == 1
+
+    tell(story)
+
+
+def test_a_node_that_is_cut_off_is_blind_after_a_while_and_says_so(cluster: Cluster) -> None:
+    a = cluster.nodes["a"]
+
+    async def story() -> None:
+        serves, refuses = Spread(a), Spread(a, when_blind=WhenBlind.NOT_READY)
+        for spread in (serves, refuses):
+            await spread.rounds()
+            assert spread.alarms() == [] and not spread.spreader.is_unready
+        cluster.down |= {"b", "c"}
+        await serves.rounds(count=2, seconds=200.0)
+        assert serves.alarms() == [] and serves.spreader.statistics().blind_for > 0.0
+        await serves.rounds(count=2, seconds=200.0)
+        await refuses.rounds(count=2, seconds=1.0)
+
+        assert len(serves.alarms()) == 1 and not serves.spreader.is_unready
+        assert refuses.spreader.is_unready
+
+        cluster.down.clear()
+        await refuses.rounds()
+        assert not refuses.spreader.is_unready
+
+    tell(story)
+
+
+def test_one_node_of_three_that_is_down_makes_nobody_blind(cluster: Cluster) -> None:
+    cluster.down.add("c")
+
+    async def story() -> None:
+        spread = Spread(cluster.nodes["a"])
+        await spread.rounds(count=40, seconds=20.0)
+
+        assert spread.spreader.statistics().blind_for == 0.0
+
+    tell(story)
+
+
+def test_orders_that_cant_be_carried_out_are_an_alarm_until_they_are(cluster: Cluster) -> None:
+    a, b, _ = cluster.nodes.values()
+
+    async def story() -> None:
+        order = a.gives("x")
+        a.does(order)
+        b.refuses = True
+        spread = Spread(b)
+        await spread.rounds(count=5, seconds=40.0)
+        assert len(spread.alarms()) == 1 and spread.spreader.statistics().journal.undone == 1
+
+        b.refuses = False
+        await spread.rounds(count=2, seconds=10.0)
+        assert spread.alarms() == [] and b.carried_out == [order.place]
+
+    tell(story)
+
+
+def test_a_bus_that_is_away_for_long_is_an_alarm_and_orders_go_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shield.spread.spreader.START_SECONDS", 0.05)
+    a, b, c = cluster.nodes.values()
+    cluster.engine.is_away = True
+
+    async def story() -> None:
+        spread = Spread(a, bus=lambda: MemoryBus(cluster.engine))
+        await spread.spreader.open()
+        await asyncio.sleep(0.01)
+        a.does(a.gives("x"))
+        await spread.rounds(seconds=10.0)
+        assert b.carried_out == c.carried_out == a.carried_out
+        assert len(spread.alarms()) == 1 and "bus" in spread.alarms()[0]
+        await spread.spreader.close()
+
+    tell(story)
+
+
+def test_a_worker_that_doesnt_conduct_leaves_it_to_the_one_that_does(cluster: Cluster) -> None:
+    a, b, _ = cluster.nodes.values()
+
+    async def story() -> None:
+        spread = Spread(a, conducts=False)
+        spread.spreader._is_first = False
+        await spread.spreader.open()
+        a.does(a.gives("x"))
+        spread.spreader.ring()
+        await asyncio.sleep(0.05)
+        assert b.carried_out == [] and spread.alarms() == []
+        await spread.spreader.close()
+
+    tell(story)
