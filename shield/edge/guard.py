@@ -7,9 +7,8 @@ that it was denied. Requests that are denied count for no limit.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shield.edge.connection import ClientConnection
 from shield.edge.front import Front, Listener
@@ -29,6 +28,8 @@ from shield.rules.link_lifetime import REST
 from shield.rules.signed_urls import signable
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn.server import ServerState
 
     from shield.proxy import Proxy
@@ -189,8 +190,8 @@ class GuardedFront(Front):
         super().__init__(proxy, limits, listener=listener, clock=clock)
         self.guard = guard
 
-    def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, GuardedConnection(self, server_state, life))
+    def _connection(self, server_state: ServerState, life: Life) -> GuardedConnection:
+        return GuardedConnection(self, server_state, life)
 
 
 class GuardedConnection(ClientConnection):

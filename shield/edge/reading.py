@@ -6,6 +6,7 @@ space before a colon). `examined` and `Heads` check the rest. Plain heads don't 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from abc import abstractmethod
@@ -37,12 +38,8 @@ class _LaterError(Exception):
     """Stops the parser at the start of a head that must wait. It can't be paused; a new one parses the head later."""
 
 
-class RequestReader:
-    """The receiving half of a connection, for heads that aren't plain: a connection that has none needs no parser.
-
-    With its subclasses it has all methods of an `asyncio.Protocol`, but isn't one: a class with a base in Python
-    isn't compiled to one of C, whose attributes cost next to nothing.
-    """
+class RequestReader(asyncio.Protocol):
+    """The receiving half of a connection, for heads that aren't plain: a connection that has none needs no parser."""
 
     __slots__ = (
         "_awaited",

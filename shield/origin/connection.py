@@ -84,9 +84,8 @@ class Asked:
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
 
 
-class Connection:
-    """Carries exchanges one after the other, until one ends in doubt. Has all methods of an `asyncio.Protocol`, but
-    not that base, so that it is compiled to a class of C.
+class Connection(asyncio.Protocol):
+    """Carries exchanges one after the other, until one ends in doubt.
 
     Closed at once when the origin sends unsolicited bytes: they would be taken for the next response.
     """
@@ -291,12 +290,6 @@ class Connection:
     def _take_unasked(self) -> None:
         self.close()
         self._owner.spoke_unasked(self)
-
-    def pause_writing(self) -> None:
-        """A request is small: nothing waits for its end."""
-
-    def resume_writing(self) -> None:
-        """As `pause_writing`."""
 
     def eof_received(self) -> None:
         if self._framing is Framing.CLOSE and self._response is not None and self._ended_properly():

@@ -8,10 +8,9 @@ return this worker's figures.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from shield.edge.connection import ClientConnection
 from shield.edge.front import Front, Listener
@@ -136,8 +135,8 @@ class PeerFront(Front):
     def _own(self, limits: ClientLimits) -> ClientLimits:
         return replace(super()._own(limits), send_seconds=_SEND_SECONDS)
 
-    def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, PeerConnection(self, server_state, life))
+    def _connection(self, server_state: ServerState, life: Life) -> ClientConnection:
+        return PeerConnection(self, server_state, life)
 
 
 class PeerConnection(ClientConnection):

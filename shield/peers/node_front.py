@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from shield import __version__
 from shield.edge.front import Listener
@@ -245,8 +245,8 @@ class NodeFront(PeerFront):
     def __init__(self, proxy: NodeProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, limits, listener=Listener.TCP, clock=clock)
 
-    def _connection(self, server_state: ServerState, life: Life) -> asyncio.Protocol:
-        return cast(asyncio.Protocol, NodeConnection(self, server_state, life))
+    def _connection(self, server_state: ServerState, life: Life) -> NodeConnection:
+        return NodeConnection(self, server_state, life)
 
     def _own(self, limits: ClientLimits) -> ClientLimits:
         """Connections are limited in number, since anybody may open them; requests on them aren't."""
