@@ -235,6 +235,7 @@ def build(
         owners,
         conducts=lambda: origins.conducts,
         in_force=in_force,
+        store=store,
         orders=purge_orders,
         purge=purge,
         announcer=announcer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from shield.bus.bus import Bus
 from shield.bus.engine import EngineBus
 from shield.config.cluster import ClusterSettings
 from shield.config.settings import Settings
+from shield.errors import StoreError
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
 from shield.peers.nodes import Nodes
@@ -26,6 +29,7 @@ from shield.spread.hands import Hands
 from shield.spread.journal import OrderJournal
 from shield.spread.limits import ClusterLimits
 from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
+from shield.store.tiers import Store
 
 
 def spreader_of(
@@ -36,6 +40,7 @@ def spreader_of(
     *,
     conducts: Callable[[], bool],
     in_force: InForce,
+    store: Store,
     orders: PurgeOrders,
     purge: Purge,
     announcer: Announcer,
@@ -59,12 +64,22 @@ def spreader_of(
         outdate=hands.outdate,
         terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),
         now=nodes.loop.time,
+        is_empty=lambda: _is_empty(store),
         is_first=place.worker == 0,
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
     nodes.orders[TARGET] = spreader.exchange.answer
     cluster.copies.covers = spreader.covers
     return spreader
+
+
+def _is_empty(store: Store) -> bool:
+    """Whether nothing is on any disk; RAM is empty at the start. Blocks."""
+    directories = store.directories()
+    try:
+        return len(directories) == len(store.volumes()) and all(directory.is_empty() for directory in directories)
+    except (OSError, StoreError):
+        return False
 
 
 def _limits(
@@ -85,8 +100,15 @@ def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> Ord
     name = f"orders-{settings.node}.sqlite"
     if place.state is not None:
         return OrderJournal(place.state / name, settings.node, clock=clock)
-    directory = Path(place.peers[0]).parent if place.peers else Path(tempfile.mkdtemp(prefix="shield-"))
+    directory = Path(place.peers[0]).parent if place.peers else _passing_directory()
     return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
+
+
+def _passing_directory() -> Path:
+    """One that is gone with this process."""
+    made = tempfile.mkdtemp(prefix="shield-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def _bus_maker(cluster: ClusterSettings) -> Callable[[], Bus] | None:

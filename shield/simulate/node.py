@@ -113,9 +113,10 @@ class SimulatedNode:
         self._tiers = [SimulatedTier(tier, self._shared.cool) for tier in tiers if self._shared is not None]
         for upper, lower in zip(self._tiers, self._tiers[1:], strict=False):
             upper.leave = lower.take
-        self._admission = None
+        self._admissions: list[Admission] = []  # of each worker, for its own keys
         if tiers and terms.remembered is not None:
-            self._admission = Admission(max(1, int(terms.remembered * share) // terms.workers))
+            remembered = max(1, int(terms.remembered * share) // terms.workers)
+            self._admissions = [Admission(remembered) for _ in range(terms.workers)]
             for memory in self._memories:
                 memory.on_evict = self._write_late
         self._largest = max(most, terms.slice_bytes + OVERHEAD if tiers else 0)
@@ -331,8 +332,8 @@ class SimulatedNode:
         is_there = any(tier.find(text) is not None for tier in self._tiers)
         for tier in self._tiers[1:]:
             tier.drop(text)  # an older version
-        admission = self._admission
-        if admission is None or admission.admit(key.digest) or not self._tiers[-1].has_reclaimed or is_there:
+        is_admitted = not self._admissions or self._admissions[key.owner].admit(key.digest)
+        if is_admitted or not self._tiers[-1].has_reclaimed or is_there:
             first.write(entry.copy(), self._now)
         else:
             first.drop(text)

@@ -73,9 +73,10 @@ class OrderExchange:
     def is_under_way(self, name: str) -> bool:
         return name in self._under_way
 
-    async def with_nodes(self, names: Sequence[str]) -> bool:
-        """The same with several, at the same time; whether it worked with all."""
-        return all(await asyncio.gather(*[self.with_node(name) for name in names]))
+    async def with_nodes(self, names: Sequence[str]) -> list[str]:
+        """The same with several, at the same time; returns those with which it worked."""
+        worked = await asyncio.gather(*[self.with_node(name) for name in names])
+        return [name for name, has in zip(names, worked, strict=True) if has]
 
     async def close(self) -> None:
         tasks = list(self._under_way.values())

@@ -83,18 +83,17 @@ class Hands:
         """As one order: they are the same kind of purge."""
         parts = [part for order in batch if (part := from_text(order.id, order.text)) is not None]
         first, last = batch[0], batch[-1]
-        await self._orders.carry_out(
-            PurgeOrder(
-                f"{first.id[:60]}@{first.node[:30]}+{len(batch)}",
-                paths=_all_of([part.paths for part in parts]),
-                tags=_all_of([part.tags for part in parts]),
-                prefixes=_all_of([part.prefixes for part in parts]),
-                globs=_all_of([part.globs for part in parts]),
-                everything=any(part.everything for part in parts),
-                soft=parts[0].soft,
-            ),
-            f"{first.who}, at {first.node}, and others, up to {last.id}",
+        order = PurgeOrder(
+            "",
+            paths=_all_of([part.paths for part in parts]),
+            tags=_all_of([part.tags for part in parts]),
+            prefixes=_all_of([part.prefixes for part in parts]),
+            globs=_all_of([part.globs for part in parts]),
+            everything=any(part.everything for part in parts),
+            soft=parts[0].soft,
         )
+        order = replace(order, id=f"{first.id[:60]}@{first.node[:30]}+{order.digest[:16]}")
+        await self._orders.carry_out(order, f"{first.who}, at {first.node}, and others, up to {last.id}")
 
     async def _one(self, order: SpreadOrder) -> None:
         if order.kind is SpreadKind.LIFT:

@@ -98,11 +98,6 @@ class OrderJournal:
                 before = sequence
             return made
 
-    def find(self, order_id: str) -> SpreadOrder | None:
-        """The order of this node with this id."""
-        with self._open(writing=False) as file:
-            return self._find(file, order_id)
-
     def own_since(self, sequence: int) -> list[SpreadOrder]:
         """The orders of this node after a sequence, as many as a message holds."""
         with self._open(writing=False) as file:
@@ -191,11 +186,13 @@ class OrderJournal:
     def digests(self) -> tuple[bytes, bytes]:
         """Of the orders that were carried out here, and of all that are known here: equal at nodes with the same."""
         with self._open(writing=False) as file:
-            places = file.execute("SELECT node, position FROM places WHERE position > 0 ORDER BY node").fetchall()
-            ahead = file.execute(
-                "SELECT o.node, o.sequence, o.done FROM orders o JOIN places p ON p.node = o.node"
-                " WHERE o.sequence > p.position ORDER BY o.node, o.sequence"
-            ).fetchall()
+            places = [place for place in self._positions(file) if place[1]]
+            query = "SELECT sequence, done FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence"
+            ahead = [
+                (node, sequence, done)
+                for node, position in self._positions(file)
+                for sequence, done in file.execute(query, (node, position))
+            ]
         done = repr((places, [row[:2] for row in ahead if row[2]])).encode()
         known = repr((places, [row[:2] for row in ahead])).encode()
         return xxhash.xxh3_64_hexdigest(done).encode(), xxhash.xxh3_64_hexdigest(known).encode()
@@ -220,13 +217,15 @@ class OrderJournal:
                 self._advance(file, node)
 
     def gaps(self) -> dict[str, int]:
-        """Of which nodes something is missing before an order that was carried out, and up to where."""
+        """Of which nodes something is missing before an order that is known, and up to where."""
+        found = {}
         with self._open(writing=False) as file:
-            query = (
-                "SELECT o.node, MIN(o.before) FROM orders o JOIN places p ON p.node = o.node"
-                " WHERE o.done = 1 AND o.sequence > p.position GROUP BY o.node"
-            )
-            return dict(file.execute(query).fetchall())
+            for node, position in self._positions(file):
+                query = "SELECT before FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence LIMIT 1"
+                first = file.execute(query, (node, position)).fetchone()
+                if first is not None and first[0] > position:
+                    found[node] = first[0]
+        return found
 
     # facts
 
@@ -257,6 +256,8 @@ class OrderJournal:
                 floor = min(newest, position)
                 file.execute(_PLACE, {"node": node, "position": position, "floor": floor})
                 file.execute(f"DELETE FROM orders WHERE node = ? AND sequence <= ? AND {gone}", (node, floor, old))
+                # What stays of them can be told of, though what was before it can't any more; the floor says that.
+                file.execute("UPDATE orders SET before = 0 WHERE node = ? AND sequence <= ?", (node, floor))
 
     # within a transaction
 
@@ -267,6 +268,9 @@ class OrderJournal:
     def _newest(self, file: sqlite3.Connection) -> int:
         query = "SELECT MAX(sequence) FROM orders WHERE node = ?"
         return max(file.execute(query, (self.node,)).fetchone()[0] or 0, *self._place(file, self.node))
+
+    def _positions(self, file: sqlite3.Connection) -> list[tuple[str, int]]:
+        return file.execute("SELECT node, position FROM places ORDER BY node").fetchall()
 
     def _place(self, file: sqlite3.Connection, node: str) -> tuple[int, int]:
         """Position and floor."""
@@ -315,7 +319,7 @@ class OrderJournal:
 
     def _since(self, file: sqlite3.Connection, positions: Mapping[str, int], most: int) -> list[SpreadOrder]:
         def lacking() -> Iterator[SpreadOrder]:
-            for node, _ in file.execute("SELECT node, position FROM places ORDER BY node").fetchall():
+            for node, _ in self._positions(file):
                 rows = file.execute(
                     f"SELECT {_COLUMNS} FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence",
                     (node, positions.get(node, 0)),

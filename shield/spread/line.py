@@ -235,8 +235,9 @@ class BusLine:
     async def tick(self) -> None:
         """Say how far this node is, and hear it of the others. Raises ShieldError."""
         state = await asyncio.to_thread(self._journal.state)
+        cursor = self._cursor  # before the engine answers: it may go on meanwhile
         tick = await self._bus.tick(self._journal.node, self._said(state.positions), SILENT_SECONDS, [ORDERS])
-        if tick.epoch != self._epoch or order_of(tick.newest[ORDERS]) < order_of(self._cursor):
+        if tick.epoch != self._epoch or order_of(tick.newest[ORDERS]) < order_of(cursor):
             raise BusError(f"bus {self._bus.place}: it has lost what it had")
         self._found(tick.said)
         for node, said in self.state.said.items():

@@ -43,6 +43,7 @@ _OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of 
 _SOME = 3
 _TRIM_SECONDS = 3600.0
 _LASTING_SECONDS = 5.0
+_BLIND = "blind"
 _OWN = 12  # times as long for those that are being carried out for their callers: of a million paths, say
 
 
@@ -93,10 +94,13 @@ class Spreader:
         terms: SpreadTerms,
         now: Callable[[], float],
         hints: Callable[[], Mapping[str, object]] = dict,
+        is_empty: Callable[[], bool] = lambda: False,
         is_first: bool = True,
         limits: ClusterLimits | None = None,
     ) -> None:
-        """`is_first`: of the node's workers to be opened: nobody conducts yet. `limits` need a bus."""
+        """`is_first`: of the node's workers to be opened: nobody conducts yet. `is_empty`: nothing is stored at this
+        node; may block. `limits` need a bus.
+        """
         self.journal = journal
         self._nodes = nodes
         self._carry_out_orders = carry_out
@@ -107,6 +111,7 @@ class Spreader:
         self._terms = terms
         self._now = now
         self._hints = hints
+        self._is_empty = is_empty
         self._is_first = is_first
         self._limits = limits
         self._alone = asyncio.Lock()
@@ -128,6 +133,7 @@ class Spreader:
         self._failing_since: float | None = None
         self._undone: dict[tuple[str, int], float] = {}  # orders to be carried out, and since when that is known
         self._gaps = 0
+        self._is_blind = False  # as the worker says that conducts
 
     # for all workers
 
@@ -203,8 +209,12 @@ class Spreader:
             return
         try:
             async with asyncio.timeout(START_SECONDS):
+                await asyncio.to_thread(self.journal.note, {_BLIND: ""})
                 await self._again(0.0)
-                await self.exchange.with_nodes(self._nodes.others())
+                is_new = not (await asyncio.to_thread(self.journal.state)).positions
+                reached = await self.exchange.with_nodes(self._nodes.others())
+                if is_new and reached and await asyncio.to_thread(self._is_empty):
+                    await self._begin_at_floors(reached)
                 if self._line is not None:
                     await self._line.caught_up.wait()
         except TimeoutError:
@@ -214,6 +224,14 @@ class Spreader:
         away = [node for node in self._nodes.others() if node not in self.exchange.heard]
         if away:
             log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
+
+    async def _begin_at_floors(self, reached: Sequence[str]) -> None:
+        """A node that has nothing stored needn't know what the others have forgotten."""
+        floors: dict[str, int] = {}
+        for name in reached:
+            for node, floor in self.exchange.heard[name][1].floors.items():
+                floors[node] = max(floors.get(node, 0), floor)
+        await asyncio.to_thread(self.journal.skip, floors)
 
     def tick(self) -> None:
         """Once a second."""
@@ -251,7 +269,7 @@ class Spreader:
     @property
     def is_unready(self) -> bool:
         """Whether load balancers are to send clients elsewhere, since this node may serve what was purged."""
-        return self._terms.when_blind is WhenBlind.NOT_READY and self._blind_for() >= self._terms.blind_seconds
+        return self._terms.when_blind is WhenBlind.NOT_READY and self._is_blind
 
     def troubles(self) -> list[AlarmCause]:
         """What people are woken for."""
@@ -313,6 +331,7 @@ class Spreader:
             now, others = self._now(), self._nodes.others()
             await self._again()
             self._state = await asyncio.to_thread(self.journal.state)
+            await self._close_gaps(now, others)  # by what the exchanges of earlier rounds have brought
             lacking = missing_at(others, self._state.acknowledged, self._state.positions.get(self.journal.node, 0))
             by_bus = self._line is not None and self._line.state.is_up
             if not lacking:
@@ -327,8 +346,7 @@ class Spreader:
                 wanted |= set(random.sample(others, min(_SOME, len(others))))
             for node in sorted(wanted):
                 self._bring(node, now)
-            self._look_around(now, others, by_bus=by_bus)
-            await self._close_gaps(now, others)
+            await self._look_around(now, others, by_bus=by_bus)
             if now - self._trimmed_at >= _TRIM_SECONDS:
                 self._trimmed_at = now
                 await asyncio.to_thread(self.journal.trim)
@@ -376,10 +394,15 @@ class Spreader:
                     found.add(node)
         return found - {self.journal.node}
 
-    def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
+    async def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
+        """See whether this node is blind, and tell the other workers."""
         heard = [node for node, (at, _) in self.exchange.heard.items() if node in others and now - at < 60.0]
         if by_bus or not is_blind(len(others), len(heard)):
             self._met_at = now
+        is_blind_now = self._blind_for() >= self._terms.blind_seconds
+        if is_blind_now is not self._is_blind:
+            self._is_blind = is_blind_now
+            await asyncio.to_thread(self.journal.note, {_BLIND: "yes" if is_blind_now else ""})
 
     def _blind_for(self) -> float:
         """Seconds for which too little was heard of the others; 0 while all is well."""
@@ -403,6 +426,8 @@ class Spreader:
             return
         since = self._stuck[1]
         asked = {node for node, (at, _) in self.exchange.heard.items() if at > since}
+        if any(self.exchange.is_under_way(node) for node in asked):
+            return  # what it said is being carried out
         is_final = now - since >= self._terms.blind_seconds
         if not asked.issuperset(others) and not (is_final and asked):
             return  # it may be at one that can't be reached
@@ -427,6 +452,8 @@ class Spreader:
     async def _read_digests(self) -> None:
         try:
             self._digests = await asyncio.to_thread(self.journal.digests)
+            if not self._conducts():
+                self._is_blind = bool(await asyncio.to_thread(self.journal.fact, _BLIND))
         except StoreError:
             self._digests = b"", b""
 

@@ -49,7 +49,7 @@ _Marked = TypeVar("_Marked")
 class S3Fifo(Generic[_Marked]):
     """Key texts and their values, of which `mark_of` returns the mark: a `bytearray` that begins as `MARK` says.
 
-    `size` is set by the caller, the rest here. `on_gone` is called with each that leaves, by whatever way.
+    `size` is set by the caller, the rest here. `on_gone` is called with each that leaves, but by `clear`.
     """
 
     def __init__(
@@ -136,9 +136,11 @@ class S3Fifo(Generic[_Marked]):
         raise KeyError("the tier is empty")
 
     def clear(self) -> None:
+        """Drop everything. `on_gone` isn't called."""
         for shard in self.shards:
-            for text, value in list(shard.items()):
-                self._drop(text, value)
+            shard.clear()
+        self.shares.clear()
+        self.used = self._small_size = 0
         self._ghosts = [_Ghosts() for _ in range(SHARDS)]
         self._small, self._main = _FifoQueue(), _FifoQueue()
 

@@ -166,6 +166,10 @@ class MemoryTier:
 
     def clear(self) -> None:
         self._fifo.clear()
+        for bodies in self.bodies:
+            bodies.clear()
+        for others in (self._long, self._unpacked, self.beside):
+            others.clear()
 
     def statistics(self) -> MemoryStatistics:
         fifo = self._fifo

@@ -24,6 +24,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "loadtest/README.md")
 # What makes a run short; given last, these options win over those of the document.
 TINY = {
     "loadtest.amplification": "--megabytes 24 --times 1",
+    "loadtest.cluster": "--only balance,purges --nodes 4",
     "loadtest.compare": "--only hits --sizes 1000 --rounds 1 --seconds 1",
     "loadtest.chaos": "--seconds 1 --clients 8",
     "loadtest.day": "--requests 400 --images 60 --short --pace 0 --most-off 9",
@@ -33,6 +34,7 @@ TINY = {
     "loadtest.locust": "--seconds 2 --users 3 --rate 4 --workers 1 --p99 60",
     "loadtest.midbody": "--clients 12 --megabytes 6 --seconds 0.5",
     "loadtest.nearest": "--minutes 5 --rates 2 --workers 2",
+    "loadtest.nodes": "--clients 12 --seconds 1 --rounds 1",
     "loadtest.origin_leg": "--rounds 1 --seconds 0.1",
     "loadtest.origins": "--minutes 5 --rates 2 --workers 2",
     "loadtest.outage": "--only hung --seconds 2 --rate 20 --recovery 0 --most-slow 1000 --most-fetches 1000",
@@ -48,10 +50,18 @@ TINY = {
 }
 FEW_TARGETS = "date"  # of a command that would fuzz them all
 ONE_SCENARIO = "flash"  # of a command that would run them all
-WITH_WRK = {"loadtest.compare", "loadtest.growth", "loadtest.peers", "loadtest.slow", "loadtest.tail"}
+WITH_WRK = {
+    "loadtest.compare",
+    "loadtest.growth",
+    "loadtest.nodes",
+    "loadtest.peers",
+    "loadtest.slow",
+    "loadtest.tail",
+}
 LONG = {
     *("loadtest.amplification", "loadtest.midbody", "loadtest.slow", "loadtest.peers"),
     *("loadtest.compare --before ../older", "loadtest.growth", "loadtest.overload", "loadtest.tail"),
+    *("loadtest.cluster", "loadtest.nodes"),
     *(f"loadtest.disk {name}" for name in ("cold", "purge", "restart", "size", "workers")),
     "loadtest.peers --servers shield --before ../older",
     "loadtest.locust zipf failover --seconds 60 --users 50 --rate 20",

@@ -149,6 +149,7 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
     """Three nodes: fra-0, fra-1, fra-2."""
     regions, near = changes.pop("regions", None), changes.pop("near", {})
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
+    more = changes.pop("cluster", {})
     with ExitStack() as stack:
         # Nodes begin one after the other, and each would wait for those that don't answer yet.
         stack.enter_context(patch("shield.spread.spreader.START_SECONDS", 0.0))
@@ -162,7 +163,7 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
         }
 
         def settings(name: str) -> Settings:
-            cluster = {"nodes": members, "secret": SECRET, "near": near.get(name, [])}
+            cluster = {"nodes": members, "secret": SECRET, "near": near.get(name, []), **more}
             return settings_of(
                 {"fra": origin}, node=name, cluster=cluster, **changes, **_disk(disks, name, slice_bytes)
             )

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -199,5 +200,5 @@ class _Once:
         return await append(*values)
 
 
-TestNeverUndone = NeverUndone.TestCase
-TestNeverUndone.settings = settings(max_examples=tries(25), stateful_step_count=50, deadline=None)
+TestNeverUndone = pytest.mark.slow(pytest.mark.busy(NeverUndone.TestCase))
+TestNeverUndone.settings = settings(max_examples=tries(12), stateful_step_count=50, deadline=None)

@@ -34,6 +34,7 @@ class Spread:
         when_blind: WhenBlind = WhenBlind.SERVE,
         bus: Callable[[], Bus] | None = None,
         conducts: bool = True,
+        is_empty: bool = False,
     ) -> None:
         self.reasons: list[str] = []
         self.node = node
@@ -54,6 +55,7 @@ class Spread:
             outdate=outdate,
             terms=SpreadTerms(600.0, when_blind),
             now=node.cluster.clock,
+            is_empty=lambda: is_empty,
         )
         node.exchange = self.spreader.exchange
 
@@ -67,6 +69,10 @@ class Spread:
 
     def alarms(self) -> list[str]:
         return [cause.text for cause in self.spreader.troubles() if cause.kind is AlarmKind.CLUSTER]
+
+
+async def _nothing(after: float = 0.0) -> None:
+    """Nothing is carried out."""
 
 
 def tell(make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -152,6 +158,29 @@ def test_orders_that_were_forgotten_everywhere_else_are_a_gap(cluster: Cluster) 
     tell(story)
 
 
+def test_a_new_node_with_empty_disks_lacks_nothing_but_gets_takedowns(cluster: Cluster) -> None:
+    a, b, c = cluster.nodes.values()
+
+    async def story() -> None:
+        (takedown,) = a.journal.append([OrderWish("down", SpreadKind.PURGE, "{}", "me", holds=True)])
+        old = a.gives("old")
+        a.does(takedown, old)
+        cluster.clock.advance(31 * 86400.0)
+        new = a.gives("new")
+        a.does(new)
+        a.journal.trim()
+        await b.exchange._with("a")
+        spread = Spread(c, is_empty=True)
+        await spread.spreader.open()
+        await spread.spreader.close()
+
+        assert set(c.carried_out) == {takedown.place, new.place}
+        assert c.journal.state().positions == {"a": new.sequence}
+        assert spread.reasons == []
+
+    tell(story)
+
+
 def test_what_only_a_node_has_that_is_away_is_waited_for(cluster: Cluster) -> None:
     a, b, _ = cluster.nodes.values()
 
@@ -167,6 +196,25 @@ def test_what_only_a_node_has_that_is_away_is_waited_for(cluster: Cluster) -> No
         cluster.down.clear()
         await spread.rounds()
         assert set(b.carried_out) == {first.place, second.place} and spread.reasons == []
+
+    tell(story)
+
+
+def test_an_order_that_takes_long_is_no_gap(cluster: Cluster) -> None:
+    a, b, c = cluster.nodes.values()
+
+    async def story() -> None:
+        first, second = a.gives("x"), a.gives("y")
+        a.does(first, second)
+        for node in (b, c):  # another worker is still at the first one
+            node.journal.add([first, second])
+            node.does(second)
+        cluster.nodes.pop("a")
+        spread = Spread(b)
+        spread.spreader._again = _nothing  # type: ignore[method-assign]
+        await spread.rounds(count=8)
+
+        assert spread.reasons == []
 
     tell(story)
 

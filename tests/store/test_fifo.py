@@ -100,7 +100,7 @@ class PolicyMachine(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self.cache.clear()
-        self.leave()
+        self.there.clear()
 
     def leave(self, except_for: bytes = b"") -> None:
         """What left was told, once each."""

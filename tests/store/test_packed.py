@@ -92,6 +92,10 @@ def test_the_garbage_collector_knows_of_no_entry(size: int) -> None:
         assert not gc.is_tracked(table)
         assert not any(gc.is_tracked(each) for pair in table.items() for each in pair)
 
+    memory.clear()
+
+    assert (memory.statistics().entries, memory.statistics().used_bytes, any(tables)) == (0, 0, False)
+
 
 def test_what_others_keep_beside_an_entry_goes_with_it() -> None:
     memory = MemoryTier(capacity=64 << 10, max_entry=64 << 10)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import xxhash
 
+from shield.messages import Part
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey
@@ -215,7 +216,7 @@ class Whole(NamedTuple):
     status: int
     no_cache: bool
     head: bytes | bytearray  # as StoredHead.block
-    body: memoryview
+    body: Part
     data: bytearray  # all of the record
 
     @property
