@@ -61,6 +61,12 @@ def deep(session: nox.Session) -> None:
 
 
 @nox.session
+def compiled(session: nox.Session) -> None:
+    """Compile the source by mypyc into build/compiled, and run the tests of what is compiled there."""
+    session.run("bash", "tests/compiled.sh", "-q", *session.posargs, external=True)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of all tests, processes that they start included, and what no test reaches."""
     session.run(*PYTHON, "coverage", "erase")

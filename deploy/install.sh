@@ -126,13 +126,14 @@ source "$source_directory/deploy/environment.sh"
 python=$(find_python)
 [ -z "$wheel" ] || [ -f "$wheel" ] || fail "--wheel: no such file: $wheel" 2
 version=$("$python" - "${wheel:-$source_directory}" <<'END'
-import hashlib, pathlib, re, sys, zipfile
+import hashlib, os, pathlib, re, sys, zipfile
 source = pathlib.Path(sys.argv[1])
 digest = hashlib.sha256()
 try:
     if source.is_dir():
         version = re.search('^__version__ = "([^"]+)"$', (source / "shield/__init__.py").read_text(), re.M)[1]
-        for path in [source / "pyproject.toml", *sorted((source / "shield").rglob("*.py"))]:
+        digest.update(os.environ.get("SHIELD_COMPILE", "0").strip("0").encode())
+        for path in [source / "pyproject.toml", source / "setup.py", *sorted((source / "shield").rglob("*.py"))]:
             digest.update(b"%b\0%b\0" % (str(path.relative_to(source)).encode(), path.read_bytes()))
     else:
         with zipfile.ZipFile(source) as wheel:
@@ -160,7 +161,7 @@ install_into() {
     if [ -z "$wheel" ]; then
         # A copy is built, so that the checkout stays as it is.
         mkdir "$work/source"
-        cp -R "$source_directory"/{shield,pyproject.toml,README.md} "$work/source"
+        cp -R "$source_directory"/{shield,pyproject.toml,README.md,setup.py} "$work/source"
     fi
     "$installer" -m pip --python "$1/bin/python" --disable-pip-version-check --quiet install --no-cache-dir \
         "${wheel:-$work/source}" || fail "pip couldn't install; what runs now is as it was"

@@ -247,6 +247,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=lambda text: _words(KINDS, text), default=list(KINDS), help=", ".join(KINDS))
     parser.add_argument("--servers", type=lambda text: _words(SERVERS, text), default=None, help=", ".join(SERVERS))
     parser.add_argument("--before", type=Path, help="a checkout of another version of Shield, to run beside this one")
+    parser.add_argument("--compiled", type=Path, help="a compiled copy of the source, to run beside it (setup.py)")
     parser.add_argument("--connections", type=int, default=32, help="of wrk")
     parser.add_argument("--clients", type=int, default=1000, help="of the collapse")
     parser.add_argument("--megabytes", type=float, default=20, help="size of the collapse's object")
@@ -268,6 +269,8 @@ def main() -> int:
     servers = {name: SERVERS[name] for name in names}
     if arguments.before is not None:
         servers["before"] = shield_before(arguments.before)
+    if arguments.compiled is not None:
+        servers["compiled"] = shield_before(arguments.compiled)
     os.sched_setaffinity(0, {CLIENT_CORE})
     cases = [Case("hits", size) for size in HIT_SIZES if "hits" in arguments.only]
     cases += [Case("misses", size) for size in MISS_SIZES if "misses" in arguments.only]

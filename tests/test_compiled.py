@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tomllib
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -82,3 +83,4 @@ def test_it_says_whether_it_is_compiled() -> None:
     import shield.proxy
 
     assert is_compiled() != str(shield.proxy.__file__).endswith(".py")
+    assert is_compiled() or "EXPECT_COMPILED" not in os.environ

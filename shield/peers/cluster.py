@@ -194,7 +194,7 @@ class Cluster:
         if not found.was_hit or not self.copies.is_safe(key, told.get(words.PURGED, b"")):
             found.response.close()
             return None
-        found.was_hit, found.by_node, found.detail = False, True, HIT
+        found.was_hit, found.by_node, found.detail, found.keep = False, True, HIT, Keeping.ALL
         return found
 
     async def _fetch_from(

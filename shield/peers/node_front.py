@@ -80,10 +80,9 @@ class NodeProxy(PeerProxy):
             if request.method not in (b"GET", b"HEAD"):
                 return self.refuse(RequestError(405, "method-not-allowed"), request, now)
             request.note_hops(1)
-        stored_only = words.STORED_ONLY in request.fields  # its outcome alone tells: then it isn't told of heat
+        if words.STORED_ONLY in request.fields and (refusal := self._not_stored(request, now, regime)) is not None:
+            return refusal
         reply = super().try_hit(request, now, regime)
-        if stored_only and (reply is None or not reply.outcome.hit):
-            return self._stored(request, now, regime)
         if reply is not None:
             if reply.outcome.hit and self.is_hot(request.target, now):
                 reply.head += b"%b: %b\r\n" % words.HOT
@@ -118,9 +117,12 @@ class NodeProxy(PeerProxy):
             request.fields.append((peer_auth.FIELD, peer.name.encode()))
         return peer
 
-    def _stored(self, request: Request, now: float, regime: Regime | None) -> Reply | None:
-        """None if a fresh entry is stored as a whole, and has to be read; else a refusal: nothing is fetched."""
-        resource = self.resolve(request.target, regime)
+    def _not_stored(self, request: Request, now: float, regime: Regime | None) -> Reply | None:
+        """A refusal unless a fresh entry is stored as a whole: nothing is fetched, nor refreshed."""
+        try:
+            resource = self.resolve(request.target, regime)
+        except RequestError as error:
+            return self.refuse(error, request, now)
         if resource.route.forwarding.any:
             resource = self._store.variants.of(resource, request)
         found = self._store.find(resource.key)

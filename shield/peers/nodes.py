@@ -9,6 +9,7 @@ is frozen, or cut off, costs those that wait for it two seconds once, and nobody
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import ssl
@@ -146,6 +147,7 @@ class Nodes:
         self._down: set[int] = set()  # workers, by number
         self._others: dict[str, OtherNode] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._ends = asyncio.Event()
         self._complaints = Complaints(log)
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
@@ -211,11 +213,21 @@ class Nodes:
             self._forget(worker)
             if worker.greeting is not None:
                 worker.greeting.cancel()
-            self._later(worker.pool.close())
+            self._later(self._retired(worker.pool))
 
     def _forget(self, worker: NodeWorker) -> None:
         self._all.pop(worker.number, None)
         self._down.discard(worker.number)
+
+    async def _retired(self, pool: Pool) -> None:
+        """Close the pool of a worker that isn't asked any more, once the bodies that it sends have come."""
+        pool.close_idle()
+        until = self.loop.time() + self._timeouts.total
+        while pool.in_use and self.loop.time() < until and not self._ends.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY_SECONDS):
+                    await self._ends.wait()
+        await pool.close()
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -330,7 +342,7 @@ class Nodes:
         for number in [number for number in other.asked if number >= workers]:
             worker = other.asked.pop(number)
             self._forget(worker)
-            self._later(worker.pool.close())
+            self._later(self._retired(worker.pool))
         region = self.members[other.member.name].region
         own = self.regions.get(region, self.ring).id.decode()
         if other.ring != own:
@@ -433,6 +445,7 @@ class Nodes:
 
     async def close(self) -> None:
         self._watch.close()
+        self._ends.set()
         for name in list(self._others):
             self._leave(self._others.pop(name))
         if self._leaving:

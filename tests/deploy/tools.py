@@ -51,7 +51,7 @@ def checkout(directory: Path, *, version: str | None = None) -> Path:
     made = directory / f"checkout-{version or 'same'}"
     for name in ("shield", "deploy", "config"):
         shutil.copytree(ROOT / name, made / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "setup.py"):
         shutil.copy(ROOT / name, made / name)
     if version is not None:
         start = made / "shield" / "__init__.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +90,18 @@ class ClusterNode(Shield):
                 other.near, other.round_trip = (origin,), 0.0
 
         self.call(note)
+
+    def hold_requests_to_others(self) -> Callable[[], None]:
+        """Have its requests to other nodes wait until what is returned is called."""
+        cluster, released = self.cluster, asyncio.Event()
+        send = cluster._ask
+
+        async def held(*about: Any) -> Any:
+            await released.wait()
+            return await send(*about)
+
+        cluster._ask = held  # type: ignore[method-assign, assignment]
+        return lambda: self.call(released.set)
 
     def purge(self, path: str) -> None:
         """Remove an object from this node alone."""

@@ -159,20 +159,22 @@ def test_what_does_not_prove_that_it_is_a_node_gets_nothing(cluster: Three, orig
 
 
 def test_nodes_whose_rings_differ_never_wait_for_each_other(cluster: Three, origin: FaultyOrigin) -> None:
-    path, gate = cluster.path(owner=0, second=1), origin.gate()
+    path, (one, other, _) = cluster.path(owner=0, second=1), cluster.nodes
     origin.serves(path, BODY, lifetime=60)
-    origin.spoils(path, preceded_by(Wait(gate)), preceded_by(Wait(gate)))
-    believes_second, believes_first = cluster.nodes[0], cluster.nodes[1]
-    believes_second.believe({"fra-1": 1e6, "fra-0": 1.0})  # each takes the other for the owner
-    with believes_first.client() as one, believes_second.client() as other:
-        one.send(request(path))
-        other.send(request(path))
-        origin.wait_for(lambda: origin.fetches(path))
-        gate.open()
-        answers = [one.read(), other.read()]
+    one.believe({"fra-1": 1e6, "fra-0": 1.0})  # each takes the other for the owner
+    release = [node.hold_requests_to_others() for node in (one, other)]
+    with one.client() as first, other.client() as second:
+        for client in (first, second):
+            client.send(request(path))
+        for node in (one, other):  # both have a fill, which is about to ask the other node
+            node.wait_for(lambda of=node.node: of.state()["fills"]["in_flight"] == 1)  # type: ignore[misc]
+        for each in release:
+            each()
+        answers = [first.read(), second.read()]
 
     assert all(answer.clean and BODY.check(answer.body) for answer in answers)
-    assert 1 <= origin.fetches(path) <= 2
+    assert [(node.asked["owner"], node.asked["without"]) for node in (one, other)] == [(1, 0), (1, 0)]
+    assert origin.fetches(path) == 2
 
 
 def test_orders_are_carried_out_by_another_node(cluster: Three) -> None:
@@ -403,6 +405,21 @@ def test_a_body_of_a_node_that_dies_ends_visibly_broken_and_is_not_kept(cluster:
 
     assert (broken.clean, BODY.check(broken.body)) == (False, True)
     assert (again.clean, again.body == BODY[:]) == (True, True)
+
+
+def test_bodies_of_a_node_that_leaves_the_cluster_come_to_their_end(cluster: Three, origin: FaultyOrigin) -> None:
+    path, gate, asker = cluster.path(owner=0), origin.gate(), cluster.nodes[1]
+    origin.serves(path, BODY, lifetime=60)
+    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
+
+    with asker.client() as client:
+        client.send(request(path))
+        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
+        asker.believe({"fra-1": 1.0, "fra-2": 1.0})
+        gate.open()
+        answer = client.read()
+
+    assert (answer.clean, answer.body == BODY[:]) == (True, True)
 
 
 def _on_disk(node: ClusterNode) -> int:
