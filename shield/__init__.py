@@ -29,11 +29,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, cluster, spreading, storage, listeners, replies, fills,
-                drills, probes, alarms, edges, tracing, buckets to audit; edition: the settings at one time; tokens: of the
-                admin API; inspection: settings as they are shown; renewal: other settings while the node serves;
-                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
-                chains; usage: the ledger of egress; sights: what workers have seen of misses; simulation: terms of
-                simulated nodes
+                drills, probes, alarms, edges, tracing, buckets to audit; edition: the settings at one time; tokens:
+                of the admin API; inspection: settings as they are shown; renewal: other settings while the node
+                serves; secrets: files with secrets and certificates, followed; keys: credentials from commands and
+                clouds' chains; usage: the ledger of egress; sights: what workers have seen of misses; simulation:
+                terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
@@ -98,8 +98,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
-    cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls of
-                their APIs
+    cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
+                of their APIs
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;

@@ -1,4 +1,4 @@
-"""Settings of PURGE requests, and of purges at CDNs: their meaning, their errors and notes; and no secret is ever printed."""
+"""Settings of PURGE requests and of purges at CDNs: their meaning, errors and notes; no secret is ever printed."""
 
 from __future__ import annotations
 

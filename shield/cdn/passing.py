@@ -47,7 +47,7 @@ class EdgeCounts:
 
 
 @dataclass(slots=True)
-class _Fault:
+class _EdgeTrouble:
     since: float
     text: str
 
@@ -59,8 +59,8 @@ class _Edge:
     counts: EdgeCounts = field(default_factory=EdgeCounts)
     task: asyncio.Task[None] | None = None
     rests_until: float = 0.0
-    fault: _Fault | None = None
-    loss: _Fault | None = None
+    fault: _EdgeTrouble | None = None
+    loss: _EdgeTrouble | None = None
 
 
 class EdgePurges:
@@ -177,7 +177,7 @@ class EdgePurges:
             edge.counts.waiting = waiting.get(name, 0)
         except StoreError as error:
             self._complaints.say("outbox", self._clock(), "purges aren't passed on to %s: %s", name, error)
-            edge.fault = edge.fault or _Fault(self._clock(), str(error))
+            edge.fault = edge.fault or _EdgeTrouble(self._clock(), str(error))
         finally:
             edge.task = None
 
@@ -200,14 +200,14 @@ class EdgePurges:
         await asyncio.to_thread(self._outbox.delayed, queued.number)
         edge.counts.retried += 1
         edge.rests_until = now + wait
-        edge.fault = _Fault(now if edge.fault is None else edge.fault.since, answer.problem)
+        edge.fault = _EdgeTrouble(now if edge.fault is None else edge.fault.since, answer.problem)
         said = "purges aren't passed on to %s: %s; tried again in %.0f s"
         self._complaints.say(name, now, said, name, answer.problem, wait)
         return False
 
     def _give_up(self, queued: QueuedCall, edge: _Edge, answer: EdgeAnswer, now: float) -> None:
         edge.counts.failed += 1
-        edge.fault, edge.loss = None, _Fault(now, f"purge {queued.id}: {answer.problem}")
+        edge.fault, edge.loss = None, _EdgeTrouble(now, f"purge {queued.id}: {answer.problem}")
         said = "purge %s isn't passed on to %s, after %d attempts: %s. Purge it there"
         log.error(said, queued.id, queued.edge, queued.attempts + 1, answer.problem)
 
