@@ -58,17 +58,18 @@ def engine_address(url: str) -> EngineAddress:
         raise ValueError(EXPECTED)
     if scheme == "unix" and mode:
         raise ValueError(EXPECTED)
-    parts = urlsplit(f"redis://{rest}")
-    options = dict(parse_qsl(parts.query))
+    rest, _, query = rest.partition("#")[0].partition("?")  # `urlsplit` takes no list of hosts with one in brackets
+    location, slash, below = rest.partition("/")
+    options = dict(parse_qsl(query))
     unknown = sorted(options.keys() - {*_OPTIONS})
     if unknown:
         raise ValueError(f"there is no option {unknown[0]}; expected some of {', '.join(_OPTIONS)}")
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    credentials, _, hosts = location.rpartition("@")
     user, _, password = credentials.partition(":")
-    path = [unquote(part) for part in parts.path.split("/")[1:] if part]
+    path = [unquote(part) for part in below.split("/") if part]
     kind = EngineKind(mode or "single")
     if scheme == "unix":
-        servers: tuple[tuple[str, int], ...] = ((unquote(parts.path), 0),)
+        servers: tuple[tuple[str, int], ...] = ((unquote(slash + below), 0),)
         path = []
         if not servers[0][0]:
             raise ValueError(EXPECTED)

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote_to_bytes
 _AWS_LS = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +(\d{1,18}) (.+)").fullmatch
 _JSON_KEY = re.compile(r'\s*"Key": (".*"),?').fullmatch
 _JSON_SIZE = re.compile(r'\s*"Size": (\d{1,18}),?').fullmatch
+_no_bytes = re.compile("[\ud800-\udc7f\udd00-\udfff]").search
 _KEYS = ("key", "name", "object", "path")
 _SIZES = ("size", "bytes", "length", "content_length", "contentlength")
 
@@ -58,10 +59,10 @@ class SizeReader:
             return None
         if self._key < 0 and not self._columns(fields):
             return None
-        if len(fields) <= max(self._key, self._size) or not fields[self._size].isdigit():
+        if len(fields) <= max(self._key, self._size) or not fields[self._size].isdecimal():
             return None
-        key = fields[self._key]
-        path = unquote_to_bytes(key.replace("+", " ")) if self._is_quoted else key.encode("utf-8", "surrogateescape")
+        key = _bytes(fields[self._key])
+        path = unquote_to_bytes(key.replace(b"+", b" ")) if self._is_quoted else key
         return ListedSize(path_of(path), int(fields[self._size][:18]))
 
     def _columns(self, fields: Sequence[str]) -> bool:
@@ -73,7 +74,7 @@ class SizeReader:
             self._key, self._size = keys[0], sizes[0]
             return False
         # S3 Inventory: bucket, key, and with versions three more, then the size. Its keys are URL-encoded.
-        number = next((at for at, name in enumerate(names) if at > 1 and name.isdigit()), -1)
+        number = next((at for at, name in enumerate(names) if at > 1 and name.isdecimal()), -1)
         if number < 0:
             return False
         self._key, self._size, self._is_quoted = 1, number, True
@@ -88,12 +89,17 @@ def of_fields(said: Mapping[str, Any]) -> ListedSize | None:
     if not isinstance(key, str) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
         return None
     if "ttl_seconds" in by_name:  # of this node's store: the text of a cache key, behind its space
-        return ListedSize(key.partition(":")[2].encode("utf-8", "surrogateescape"), size)
+        return ListedSize(_bytes(key.partition(":")[2]), size)
     return _listed(key, size)
 
 
 def _listed(key: str, size: int) -> ListedSize:
-    return ListedSize(path_of(key.encode("utf-8", "surrogateescape")), size)
+    return ListedSize(path_of(_bytes(key)), size)
+
+
+def _bytes(key: str) -> bytes:
+    """A key's bytes: those that aren't UTF-8 came as surrogates; others of these, as in JSON, mean none."""
+    return key.encode("utf-8", "surrogateescape" if _no_bytes(key) is None else "replace")
 
 
 def _text(quoted: str) -> str:

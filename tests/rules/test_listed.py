@@ -45,6 +45,15 @@ def test_listings_of_all_kinds_are_read(text: str) -> None:
     assert [each for each in map(reader.read, text.splitlines()) if each is not None] == LISTED
 
 
+def test_keys_that_are_no_text_have_their_bytes() -> None:
+    quoted, plain = SizeReader(), SizeReader()
+
+    assert quoted.read('"bucket","a%20b\udc80","15","2026"') == ListedSize(b"/a%20b%80", 15)
+    assert plain.read("key,size\udc80") is None
+    assert plain.read('{"Key": "a\\ud800", "Size": 15}') == ListedSize(b"/a%3F", 15)
+    assert plain.read("key,\u00b2,a") is None
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "{", "[1]", '{"Key": 5}', '{"Key": "a", "Size": "x"}', '"Size": 5'])
 def test_what_names_no_object_is_none(text: str) -> None:
     assert SizeReader().read(text) is None
