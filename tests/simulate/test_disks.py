@@ -110,7 +110,7 @@ def test_the_head_of_a_large_entry_stays_as_long_as_one_of_its_slices_does() -> 
     here = [number for number in range(20) if made.find_slice(slice_text(b"000", number)) is not None]
     assert here and here == list(range(here[0], 20)) and here[0] > 0
     assert made.find(b"000") is head
-    for number in numbers:
+    for number in [*numbers, *numbers]:
         made.write(entry(number), 0.0)
     assert made.find(b"000") is None and made.find_slice(slice_text(b"000", 19)) is None
 
