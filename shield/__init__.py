@@ -46,8 +46,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 run: a whole audit; outputs: of given paths; bucket: requests to an origin; place: a saved position to
                 resume from
     simulate    replays of access logs: traffic: their requests, in samples; node: routes, tiers and freshness without
-                bytes, with entries, on disks; results: figures and their price; chart: drawings of them; queries:
-                parameters without effect
+                bytes, with entries, on disks; large: those read in slices; results: figures and their price; chart:
+                drawings of them; queries: parameters without effect
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot

@@ -7,7 +7,7 @@ from shield.rules.log_lines import LogValue
 
 _LONGEST = 1024  # characters of a text: the rest of it is only counted
 _NONE = Outcome()
-_OF_REQUEST = {b"host": "host", b"referer": "referer", b"user-agent": "user_agent"}
+_OF_REQUEST = {b"host": "host", b"range": "range", b"referer": "referer", b"user-agent": "user_agent"}
 
 
 def record_of(exchange: Exchange) -> dict[str, LogValue]:

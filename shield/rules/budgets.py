@@ -213,13 +213,13 @@ def retry_after(until: float, now: float) -> float:
 
 
 def worded(value: float, currency: str | None) -> str:
-    """An amount, for people."""
+    """An amount, for people: four digits of it, and no fractions of a byte."""
     if currency is not None:
         return f"{value:,.2f} {currency}" if value >= 1.0 else f"{value:.4g} {currency}"
-    for unit, size in (("TB", 1000.0 * GB), ("GB", float(GB)), ("MB", 1e6)):
+    for unit, size in (("TB", 1000.0 * GB), ("GB", float(GB)), ("MB", 1e6), ("KB", 1e3)):
         if value >= size:
             return f"{value / size:,.4g} {unit}"
-    return f"{value / 1000.0:.4g} KB"
+    return f"{value:.0f} B"
 
 
 def _spent(amount: Spendable, sums: OriginSums, per: Period, price: Price | None) -> float:

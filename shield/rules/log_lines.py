@@ -19,7 +19,7 @@ LogRecord = Mapping[str, LogValue]
 FIELDS = (
     *("time", "client", "method", "target", "protocol", "status", "bytes", "seconds", "first_byte"),
     *("cache", "reason", "forward_status", "ttl", "detail", "origin", "attempts", "route", "tier", "stored"),
-    *("broken", "request_id", "host", "referer", "user_agent", "key"),
+    *("broken", "range", "request_id", "host", "referer", "user_agent", "key"),
 )
 """All names, in the order of lines."""
 

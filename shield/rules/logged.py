@@ -15,6 +15,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from shield.rules import ranges
 from shield.rules.dates import MONTHS
 
 
@@ -26,9 +27,32 @@ class LineKind(Enum):
     OTHER = "other"  # another method, or an answer of the server's own
 
 
+class LoggedPart(NamedTuple):
+    """What a request wanted of an object that not all of was sent, and how much it got.
+
+    `start` is a byte; `UNKNOWN`, or `SUFFIX`: the last bytes were wanted. `stop` is where the range ends; -1: at the
+    object's end, or unknown. `sent` are bytes of the body; -1: the line doesn't tell.
+    """
+
+    start: int
+    stop: int
+    sent: int
+
+    @property
+    def least(self) -> int:
+        """Bytes that the object has at least."""
+        if self.sent < 0:
+            return max(self.stop, self.start, 0)
+        return max(self.start, 0) + self.sent
+
+
+UNKNOWN, SUFFIX = -1, -2
+
+
 class LoggedRequest(NamedTuple):
     """One line. `size` is that of the object; -1: the line doesn't tell, as for 304, 206 and HEAD. `sent` are bytes
     of the body, as far as known. `status` is that of the object: 200 where the line has that of a condition or part.
+    `part` is None for one that wanted the whole and got it, as far as the line tells.
     """
 
     kind: LineKind
@@ -38,6 +62,7 @@ class LoggedRequest(NamedTuple):
     size: int
     sent: int
     is_head: bool
+    part: LoggedPart | None = None
 
 
 _OTHER = LoggedRequest(LineKind.OTHER, 0.0, b"", 0, -1, 0, False)
@@ -54,6 +79,7 @@ _RESULTS = (
     *("upstream_cache_status", "CacheCacheStatus", "response_state", "fastly_info.state", "cache_status"),
     "x-edge-result-type",
 )
+_RANGES = ("range", "http_range", "sent_http_content_range")
 _OWN = frozenset({"refused", "options", "health", "purge"})  # of this node's log: no object was looked up
 _NEVER_WENT_ON = ("hit", "originshieldhit", "synth", "redirect", "functiongenerated")
 
@@ -75,6 +101,8 @@ _CLOUDFRONT = (
 
 
 _own_result = re.compile(r'" cache=([a-z]+) ').search  # behind a line in this node's combined format
+_own_range = re.compile(r" range=(bytes=[0-9,-]{1,200})(?: |$)").search
+_content_range = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]+|\*)").fullmatch
 
 
 LOG_FIELDS = frozenset(
@@ -85,6 +113,9 @@ LOG_FIELDS = frozenset(
         *_TIMES,
         *_SIZES,
         *_RESULTS,
+        *_RANGES,
+        "sc-range-start",
+        "sc-range-end",
         "request",
         "date",
         "cs-uri-query",
@@ -120,7 +151,9 @@ class LogReader:
             own = _own_result(line, found.end())
             if own is not None and own[1] in _OWN:
                 return _OTHER
-            return _request(found[2], found[3], int(found[4]), at, found[5], "")
+            made = _request(found[2], found[3], int(found[4]), at, found[5], "")
+            asked = None if own is None else _own_range(line, found.end())
+            return _in_part(made, int(found[4]), None if asked is None else asked[1])
         if line.startswith("#"):
             if line.startswith("#Fields:"):
                 self._columns = line[8:].split()
@@ -156,8 +189,50 @@ def _of_fields(said: Any) -> LoggedRequest | None:
         return None
     if said.get("cache") in _OWN and "target" in said:
         return _OTHER
-    sent = "-" if said.get("broken") is True and "target" in said else _first(said, _SIZES)
-    return _request(_first(said, _METHODS) or "GET", target, int(status), at, sent, _first(said, _RESULTS))
+    is_own = "target" in said and "cache" in said
+    is_broken, sent = said.get("broken") is True and "target" in said, _first(said, _SIZES)
+    made = _request(
+        _first(said, _METHODS) or "GET", target, int(status), at, "-" if is_broken else sent, _first(said, _RESULTS)
+    )
+    if is_broken and made is not None and made.kind is LineKind.OBJECT and int(status) == 200:
+        return made._replace(part=LoggedPart(0, -1, _count(sent)))
+    if is_broken and made is not None:
+        made = made._replace(sent=max(_count(sent), 0))
+    return _in_part(made, int(status), _range_of(said), is_sure=is_own and not is_broken)
+
+
+def _range_of(said: Mapping[str, Any]) -> str | None:
+    """The value of Range, or what amounts to it."""
+    found = _first(said, _RANGES)
+    headers = said.get("headers")
+    if found is None and isinstance(headers, dict):  # Caddy's
+        found = headers.get("Range")
+        found = found[0] if isinstance(found, list) and found else None
+    if found is None and "sc-range-start" in said:
+        first, last = str(said["sc-range-start"]), str(said.get("sc-range-end"))
+        found = f"bytes={first}-{last if last.isdigit() else ''}" if first.isdigit() else None
+    if not isinstance(found, str):
+        return None
+    content = _content_range(found)
+    return found if content is None else f"bytes={content[1]}-{content[2]}"
+
+
+def _in_part(
+    made: LoggedRequest | None, status: int, asked: str | None, *, is_sure: bool = False
+) -> LoggedRequest | None:
+    """The request with its part, if it got one. `is_sure`: the line would say if the body had broken off."""
+    if made is None or status != 206 or made.is_head or made.kind is LineKind.OTHER:
+        return made
+    parsed = None if asked is None else ranges.parse_range(asked.encode("ascii", "replace"))
+    if parsed is None or len(parsed) != 1:
+        return made._replace(part=LoggedPart(UNKNOWN, -1, made.sent))
+    only = parsed[0]
+    if only.first is None:
+        return made._replace(part=LoggedPart(SUFFIX, -1, made.sent))
+    stop = -1 if only.last is None else only.last + 1
+    is_to_end = is_sure and made.sent > 0 and (stop < 0 or made.sent < stop - only.first)
+    size = only.first + made.sent if is_to_end else -1
+    return made._replace(part=LoggedPart(only.first, stop, made.sent), size=size)
 
 
 def _first(said: Mapping[str, Any], names: Sequence[str]) -> Any:

@@ -2,7 +2,8 @@
 
 It follows `shield.store.directory`: segments are a log; one is written, one is to spare, and the oldest must go when
 there is no room for another. Of that, entries hit since are written again, up to half a segment; the others move down
-a tier. Directories of one tier count as one, and a large object as one record.
+a tier. A large entry is a record of its head, and one for each slice; the head stays as long as a slice does. The
+directories of one tier count as one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from shield.simulate.entries import SimulatedEntry, SimulatedSlice
 from shield.store.entry import OVERHEAD
-
-if TYPE_CHECKING:
-    from shield.simulate.entries import SimulatedEntry
 
 RECORD_BYTES = 256
 """Of a record and its place in the index, beside head and body."""
@@ -35,11 +33,14 @@ class SimulatedTierTerms:
         return SimulatedTierTerms(self.name, capacity, max(int(self.segment_bytes * share), 1))
 
 
+SimulatedRecord = SimulatedEntry | SimulatedSlice
+
+
 class _SimulatedSegment:
     __slots__ = ("end", "entries")
 
     def __init__(self) -> None:
-        self.entries: list[SimulatedEntry] = []
+        self.entries: list[SimulatedRecord] = []
         self.end = 0
 
 
@@ -50,37 +51,47 @@ class SimulatedTier:
 
     def __init__(self, terms: SimulatedTierTerms, cool: Callable[[bytes], int]) -> None:
         self.name = terms.name
-        self.leave: Callable[[SimulatedEntry, float], None] = lambda entry, now: None
+        self.leave: Callable[[SimulatedRecord, float], None] = lambda entry, now: None
         self.has_reclaimed = False
         self._cool = cool
         self._capacity = terms.capacity
         self._segment_bytes = terms.segment_bytes
         self._largest = terms.capacity // 8
-        self._place: dict[bytes, tuple[SimulatedEntry, _SimulatedSegment]] = {}
+        self._place: dict[bytes, tuple[SimulatedRecord, _SimulatedSegment]] = {}
+        self._slices: dict[bytes, set[bytes]] = {}  # of entries, by their texts
         self._active: _SimulatedSegment | None = None
         self._sealed: deque[_SimulatedSegment] = deque()
         self._used = 0  # by sealed segments
         self._reclaiming = False
 
     def find(self, text: bytes) -> SimulatedEntry | None:
-        place = self._place.get(text)
-        return None if place is None else place[0]
+        found = self._place.get(text)
+        return found[0] if found is not None and isinstance(found[0], SimulatedEntry) else None
+
+    def find_slice(self, text: bytes) -> SimulatedSlice | None:
+        found = self._place.get(text)
+        return found[0] if found is not None and isinstance(found[0], SimulatedSlice) else None
 
     def drop(self, text: bytes) -> None:
+        """An entry, with its slices."""
         self._place.pop(text, None)
+        for piece in self._slices.pop(text, ()):
+            self._place.pop(piece, None)
 
-    def take(self, entry: SimulatedEntry, now: float) -> None:
+    def take(self, entry: SimulatedRecord, now: float) -> None:
         """From the tier above, unless it is here already."""
         place = self._place.get(entry.key.text)
         if place is None or place[0] is not entry:
             self.write(entry, now)
 
-    def write(self, entry: SimulatedEntry, now: float) -> None:
+    def write(self, entry: SimulatedRecord, now: float) -> None:
         """Append it, in place of an older one."""
         size = entry.size - OVERHEAD + RECORD_BYTES
         if size > self._largest:
-            self.drop(entry.key.text)
+            self.drop(entry.of)
             return
+        if isinstance(entry, SimulatedSlice):
+            self._slices.setdefault(entry.of, set()).add(entry.key.text)
         active = self._active
         if active is None or (active.end and active.end + size > self._segment_bytes):
             active = self._roll(now)
@@ -107,17 +118,38 @@ class SimulatedTier:
     def _reclaim(self, now: float) -> None:
         victim, left = self._sealed.popleft(), self._segment_bytes // 2
         self._used -= victim.end
-        for entry in victim.entries:
+        heads = [each for each in victim.entries if each.of == each.key.text]
+        for entry in [*[each for each in victim.entries if each.of != each.key.text], *heads]:
             text = entry.key.text
             place = self._place.get(text)
             if place is None or place[1] is not victim or place[0] is not entry:
                 continue
-            del self._place[text]
-            if entry.is_over(now):
+            head = self.find(entry.of)
+            if isinstance(entry, SimulatedSlice) and (head is None or not entry.is_of(head)):
+                self._forget(entry)
                 continue
+            assert head is not None
             size = entry.size - OVERHEAD + RECORD_BYTES
-            if self._cool(entry.key.digest) and size <= left:
+            if head.is_over(now):
+                self._forget(entry)
+            elif size <= left and (self._has_slices(entry) or self._cool(entry.key.digest)):
+                del self._place[text]
                 left -= size
                 self.write(entry, now)
             else:
+                self._forget(entry)
+                if isinstance(entry, SimulatedSlice):
+                    self.leave(head, now)  # it goes along
                 self.leave(entry, now)
+
+    def _has_slices(self, entry: SimulatedRecord) -> bool:
+        """Whether it is the head of slices that are here: it is judged after those of its own segment."""
+        return bool(self._slices.get(entry.key.text))
+
+    def _forget(self, entry: SimulatedRecord) -> None:
+        del self._place[entry.key.text]
+        if isinstance(entry, SimulatedSlice):
+            pieces = self._slices.get(entry.of, set())
+            pieces.discard(entry.key.text)
+            if not pieces:
+                self._slices.pop(entry.of, None)

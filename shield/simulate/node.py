@@ -1,12 +1,13 @@
 """A simulated node: requests go through the real routes, keys, freshness, RAM tier and admission, and are counted.
 
-Responses are assumed to come at once, to be as the log has their status and size, with an ETag and, unless the terms
-say otherwise, without Cache-Control. Each has its object's whole size, so that a large one counts as one entry.
+Responses are assumed to come at once, to be as the log has their status and size, with a strong ETag and, unless the
+terms say otherwise, without Cache-Control. Origins support ranges. A part of an object whose place no line tells is
+taken to follow the last such part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
 from typing import Any, NamedTuple, cast
@@ -15,17 +16,20 @@ from shield.errors import RequestError
 from shield.messages import Request, ResponseHead
 from shield.rules.egress import FetchReason
 from shield.rules.freshness import Freshness
+from shield.rules.logged import SUFFIX, UNKNOWN, LoggedPart
 from shield.rules.prices import Price
 from shield.rules.routes import Route, Routes
 from shield.rules.verdict import Share, Verdict, judge_lookup, judge_response
 from shield.shared import SLOTS, Shared
 from shield.simulate.disks import SimulatedTier, SimulatedTierTerms
-from shield.simulate.entries import SimulatedEntry, SimulatedKey
+from shield.simulate.entries import SimulatedEntry, SimulatedKey, SimulatedSlice
+from shield.simulate.large import LargeObjects, SimulatedReading
 from shield.simulate.traffic import HEAD, LoggedTraffic
 from shield.store.admission import Admission
 from shield.store.disk import PROMOTE_AT
 from shield.store.entry import OVERHEAD
 from shield.store.fifo import S3Fifo, use
+from shield.store.pending import WHOLE
 
 HEAD_BYTES = 400
 """Of a response's head, as stored and as received from an origin: an assumption."""
@@ -79,6 +83,8 @@ class SimulatedCounts:
     hits: dict[str, int] = field(default_factory=dict)
     guessed: int = 0  # requests for objects whose size no line tells
     guessed_bytes: int = 0  # of bodies from origins
+    parts: int = 0  # requests for parts of objects that aren't in RAM
+    placed: int = 0  # of these, those whose place no line tells
     crowded: int | None = None  # entries in RAM at the end; None: none ever had to go
     fetches: dict[FetchAccount, FetchCounts] = field(default_factory=dict)
 
@@ -119,7 +125,9 @@ class SimulatedNode:
             self._admissions = [Admission(remembered) for _ in range(terms.workers)]
             for memory in self._memories:
                 memory.on_evict = self._write_late
-        self._largest = max(most, terms.slice_bytes + OVERHEAD if tiers else 0)
+        self._in_memory = most - OVERHEAD  # without a disk, larger ones are kept nowhere
+        size = terms.slice_bytes if tiers else 0
+        self._large = LargeObjects(size, self._tiers, self._shared, workers=terms.workers)
         self._judged: dict[tuple[int, int], _JudgedStatus] = {}
         self._now = 0.0
         self.counts = SimulatedCounts()
@@ -158,6 +166,10 @@ class SimulatedNode:
         for key in made.values():
             if key.size < 0:
                 key.size, key.is_guessed = usual, True
+        for number, least in traffic.farthest().items():
+            guessed = found[number]
+            if guessed is not None and guessed.is_guessed:
+                guessed.size = max(guessed.size, least)
         return found
 
     # requests
@@ -167,7 +179,7 @@ class SimulatedNode:
         keys, workers, memories = self.keys_of(traffic), self._terms.workers, self._memories
         finds, counts, worker = [memory.find for memory in memories], self.counts, 0
         find, in_memory, is_alone = finds[0], 0, workers == 1 and not self._tiers
-        is_warm = False
+        is_warm, parts = False, traffic.parts
         for number, (now, target, status, size) in enumerate(traffic):
             if not is_warm and now >= warm_until:
                 is_warm, in_memory = True, 0
@@ -194,12 +206,14 @@ class SimulatedNode:
                     counts.hits["memory"] = in_memory
                     continue
             self._now = now
-            self._look_further(key, entry, status, worker)
+            self._look_further(key, entry, status, worker, parts.get(number) if parts else None)
             in_memory = counts.hits.get("memory", 0)
         if any(memory.evictions for memory in memories):
             counts.crowded = sum(len(memory) for memory in memories)
 
-    def _look_further(self, key: SimulatedKey, entry: SimulatedEntry | None, status: int, worker: int) -> None:
+    def _look_further(
+        self, key: SimulatedKey, entry: SimulatedEntry | None, status: int, worker: int, part: LoggedPart | None
+    ) -> None:
         """Not a plain hit in this worker's RAM."""
         tier = "memory"
         if entry is None and self._tiers:
@@ -212,25 +226,63 @@ class SimulatedNode:
             if theirs is not None and told in (Verdict.HIT, Verdict.STALE):
                 entry, verdict, tier = theirs, told, "memory"
                 self._commit(entry.copy(), worker)
-        if verdict in (Verdict.HIT, Verdict.STALE):
-            hits = self.counts.hits
-            hits[tier] = hits.get(tier, 0) + 1
+        reading = self._reading(key, entry, part)
+        is_read = entry is not None and entry.is_large and not status & HEAD
+        if verdict in (Verdict.HIT, Verdict.STALE) and entry is not None:
+            if not is_read or self._large.read(key, entry, reading, self._now, self._asking(key)):
+                hits = self.counts.hits
+                hits[tier] = hits.get(tier, 0) + 1
             if verdict is Verdict.HIT:
                 return
         if status & HEAD and verdict is not Verdict.STALE:
             self._ask_head(key, entry, status & ~HEAD, worker)
-        else:
-            if entry is not None and verdict is not Verdict.STALE:
-                self._lookup(key, worker)  # once more, when the fetch begins
-            usable = entry if verdict in (Verdict.STALE, Verdict.REVALIDATE) else None
-            self._fetch(key, usable, status & ~HEAD, worker)
+            return
+        if entry is not None and verdict is not Verdict.STALE:
+            self._lookup(key, worker)  # once more, when the fetch begins
+        usable = entry if verdict in (Verdict.STALE, Verdict.REVALIDATE) else None
+        if verdict is Verdict.STALE:
+            reading = self._reading(key, entry, None)
+        self._fetch(key, usable, status & ~HEAD, worker, reading, is_awaited=verdict is not Verdict.STALE)
+
+    def _reading(self, key: SimulatedKey, entry: SimulatedEntry | None, part: LoggedPart | None) -> SimulatedReading:
+        """What a request wants of the object."""
+        length = key.size if entry is None else entry.length
+        if part is None:
+            return SimulatedReading(0, length, length, None)
+        start, stop, sent = part
+        got = length if sent < 0 else sent
+        if start == 0 and stop < 0 and key.size > got:
+            return SimulatedReading(0, length, min(got, length), None)  # it broke off
+        self.counts.parts += 1
+        field = None
+        if start == UNKNOWN:
+            self.counts.placed += 1
+            start = key.reached if key.reached < length else 0
+            stop = key.reached = min(start + got, length)
+        elif start == SUFFIX:
+            start, stop, field = max(length - got, 0), length, b"bytes=-%d" % got
+        elif stop < 0:
+            stop, field = length, b"bytes=%d-" % start
+        if start >= length:
+            return SimulatedReading(0, length, length, None)
+        stop = min(stop, length)
+        return SimulatedReading(start, stop, min(start + got, stop), field or b"bytes=%d-%d" % (start, stop - 1))
 
     def _verdict(self, key: SimulatedKey, entry: SimulatedEntry | None) -> Verdict:
         rules = self._routes[key.route].freshness
         return judge_lookup(_GET, cast(Any, entry), self._now, rules)
 
-    def _fetch(self, key: SimulatedKey, stored: SimulatedEntry | None, status: int, worker: int) -> None:
-        """From an origin: the object, or only whether `stored` is still it."""
+    def _fetch(
+        self,
+        key: SimulatedKey,
+        stored: SimulatedEntry | None,
+        status: int,
+        worker: int,
+        reading: SimulatedReading,
+        *,
+        is_awaited: bool,
+    ) -> None:
+        """From an origin: the object, or only whether `stored` is still it. `is_awaited`: by a client."""
         judged, now = self._judge(key.route, status), self._now
         # An error's body is small, and the log has it only sometimes.
         length = key.size if status < 300 else 0
@@ -238,19 +290,44 @@ class SimulatedNode:
             self._count(key, FetchReason.REVALIDATION, 304, 0)
             stored.renew(judged.at(now))
             self._freshen(key, stored, worker)
+            if is_awaited and stored.is_large:
+                self._large.read(key, stored, reading, now, self._asking(key))
             return
         reason = FetchReason.MISS if stored is None else FetchReason.REVALIDATION
-        self._count(key, reason, status, length)
-        if key.is_guessed and status < 300:
-            self.counts.guessed_bytes += length
+        entry = SimulatedEntry(key, status, length, judged.at(now), self._terms.head_bytes)
+        if status == 200 and judged.is_stored and stored is None and self._is_in_parts(length, reading):
+            if not self._tiers:
+                self._large.pass_on(key, length, reading, self._asking(key))
+                return
+            if self._large.fetch(key, entry, reading, now, self._asking(key)) is None:
+                return
+        else:
+            self._count(key, reason, status, length)
+            if key.is_guessed and status < 300:
+                self.counts.guessed_bytes += length
         if not judged.is_stored:
             return
-        entry = SimulatedEntry(key, status, length, judged.at(now), self._terms.head_bytes)
-        self._commit(entry, key.owner)
         if self._tiers:
             self._to_disk(key, entry)
+            if length > self._terms.slice_bytes:
+                return
+        self._commit(entry, key.owner)
         if key.owner != worker:
             self._commit(entry.copy(), worker)
+
+    def _is_in_parts(self, length: int, reading: SimulatedReading) -> bool:
+        """Whether a fetch may bring less than the whole, or what isn't stored whole."""
+        if not self._tiers:
+            return length > self._in_memory
+        return reading.field is not None or length > self._terms.slice_bytes
+
+    def _asking(self, key: SimulatedKey) -> Callable[[int], None]:
+        def ask(length: int) -> None:
+            self._count(key, FetchReason.MISS, 206 if length < key.size else 200, length)
+            if key.is_guessed:
+                self.counts.guessed_bytes += length
+
+        return ask
 
     def _ask_head(self, key: SimulatedKey, stored: SimulatedEntry | None, status: int, worker: int) -> None:
         """HEAD goes to an origin as it is: it brings no body, but says whether the entry still holds."""
@@ -263,8 +340,9 @@ class SimulatedNode:
 
     def _freshen(self, key: SimulatedKey, entry: SimulatedEntry, worker: int) -> None:
         """An entry was validated: it is stored anew, as in the real store, by the owner and the worker that asked."""
-        for number in {key.owner, worker}:
-            self._commit(entry.copy(), number)
+        if not entry.is_large:
+            for number in {key.owner, worker}:
+                self._commit(entry.copy(), number)
         for tier in self._tiers:
             on_disk = tier.find(key.text)
             if on_disk is not None and on_disk is not entry and on_disk.length == entry.length:
@@ -323,6 +401,8 @@ class SimulatedNode:
             hits = self._shared.hit(key.digest)
             if level and hits >= PROMOTE_AT:
                 self._tiers[0].write(entry, self._now)
+            if entry.is_large:
+                return entry, tier.name
             self._commit(entry.copy(), worker)
             return self._memories[worker].find(key.text) or entry, tier.name
         return None, "memory"
@@ -334,13 +414,23 @@ class SimulatedNode:
             tier.drop(text)  # an older version
         is_admitted = not self._admissions or self._admissions[key.owner].admit(key.digest)
         if is_admitted or not self._tiers[-1].has_reclaimed or is_there:
-            first.write(entry.copy(), self._now)
+            self._write(entry)
         else:
             first.drop(text)
 
     def _write_late(self, text: bytes, entry: SimulatedEntry) -> None:
         if all(tier.find(text) is None for tier in self._tiers):
-            self._tiers[0].write(entry.copy(), self._now)
+            self._write(entry)
+
+    def _write(self, entry: SimulatedEntry) -> None:
+        first, size = self._tiers[0], self._terms.slice_bytes
+        if entry.length <= WHOLE or entry.status != 200:
+            first.write(entry.copy(), self._now)
+            return
+        first.drop(entry.key.text)
+        first.write(entry.as_head(size), self._now)
+        for number in range(-(-entry.length // size)):
+            first.write(SimulatedSlice(entry.key, number, entry.length, size), self._now)
 
 
 def _mark(entry: SimulatedEntry) -> bytearray:

@@ -45,7 +45,8 @@ class Replayed:
 class Foretold:
     """The figures of one node. `hits` are ratios by tier, `requests` and `received` those of origins by reason.
     `money` is for a month of such traffic, by currency; `unpriced` are bytes a month of origins without a price.
-    `guessed` are the shares of requests and of bytes from origins whose objects' sizes had to be guessed.
+    `guessed` are the shares of requests and of bytes from origins whose objects' sizes had to be guessed, `placed`
+    is that of requests for parts whose places had to be.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Foretold:
     unpriced: Estimate
     guessed: float
     guessed_bytes: float
+    placed: float = 0.0
     crowded: int | None = None  # entries that a sample's RAM has room for, at least; None: it had room for all
 
 
@@ -109,6 +111,7 @@ def foretold(
         unpriced=_estimate([unpriced for _, unpriced in bills], of.share),
         guessed=sum(each.guessed for each in samples) / max(counted, 1),
         guessed_bytes=sum(each.guessed_bytes for each in samples) / max(all_bytes, 1),
+        placed=sum(each.placed for each in samples) / max(counted, 1),
         crowded=min((each.crowded for each in samples if each.crowded is not None), default=None),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from shield.rules.logged import LineKind, LoggedRequest, LogReader
+from shield.rules.logged import LineKind, LoggedPart, LoggedRequest, LogReader
 
 HEAD = 1 << 15
 """The bit in a request's status that marks HEAD."""
@@ -29,6 +29,8 @@ class LoggedTraffic:
         self._numbers: dict[bytes, int] = {}
         self._at, self._target = array("d"), array("I")
         self._status, self._size = array("H"), array("q")
+        self.parts: dict[int, LoggedPart] = {}
+        """Of requests for parts, and of those that broke off, by their place in the order."""
         self._is_sorted = True
 
     def __len__(self) -> int:
@@ -49,6 +51,8 @@ class LoggedTraffic:
         number = numbers.setdefault(request.target, len(numbers))
         if self._is_sorted and self._at and request.at < self._at[-1]:
             self._is_sorted = False
+        if request.part is not None:
+            self.parts[len(self._at)] = request.part
         self._at.append(request.at)
         self._target.append(number)
         self._status.append(request.status | (HEAD if request.is_head else 0))
@@ -63,11 +67,22 @@ class LoggedTraffic:
         self._target = array("I", map(self._target.__getitem__, order))
         self._status = array("H", map(self._status.__getitem__, order))
         self._size = array("q", map(self._size.__getitem__, order))
+        if self.parts:
+            parts = self.parts
+            self.parts = {new: parts[old] for new, old in enumerate(order) if old in parts}
         self._is_sorted = True
 
     def __iter__(self) -> Iterator[tuple[float, int, int, int]]:
         """Time, target's number, status (with `HEAD`), and size or -1."""
         return zip(self._at, self._target, self._status, self._size, strict=True)
+
+    def farthest(self) -> dict[int, int]:
+        """The end of the farthest part of each target that a line tells of: its object has at least so much."""
+        found: dict[int, int] = {}
+        for number, part in self.parts.items():
+            target = self._target[number]
+            found[target] = max(found.get(target, 0), part.least)
+        return found
 
     def first_sizes(self) -> dict[int, int]:
         """The first known size of an object under each target."""

@@ -125,7 +125,13 @@ def test_a_refused_request_may_come_again_within_the_hour() -> None:
 
 @pytest.mark.parametrize(
     ("value", "currency", "text"),
-    [(1234.5, "EUR", "1,234.50 EUR"), (20e12, None, "20 TB"), (5e8, None, "500 MB"), (500.0, None, "0.5 KB")],
+    [
+        (1234.5, "EUR", "1,234.50 EUR"),
+        (20e12, None, "20 TB"),
+        (5e8, None, "500 MB"),
+        (2500.0, None, "2.5 KB"),
+        (129.8, None, "130 B"),
+    ],
 )
 def test_amounts_in_words(value: float, currency: str | None, text: str) -> None:
     assert worded(value, currency) == text

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules.log_lines import BEHIND_COMBINED, USUAL, LogValue, combined_line, json_line
-from shield.rules.logged import LineKind, LoggedRequest, LogReader
+from shield.rules.logged import SUFFIX, UNKNOWN, LineKind, LoggedPart, LoggedRequest, LogReader
 
 AT = 1_764_424_800.0  # 2025-11-29T14:00:00Z
 
@@ -21,8 +21,10 @@ def read(*lines: str) -> LoggedRequest | None:
     return found
 
 
-def told(target: str = "/a?w=1", status: int = 200, size: int = 3, *, sent: int = 3) -> LoggedRequest:
-    return LoggedRequest(LineKind.OBJECT, AT, target.encode(), status, size, sent, False)
+def told(
+    target: str = "/a?w=1", status: int = 200, size: int = 3, *, sent: int = 3, part: LoggedPart | None = None
+) -> LoggedRequest:
+    return LoggedRequest(LineKind.OBJECT, AT, target.encode(), status, size, sent, False, part)
 
 
 JSON_LINES: dict[str, dict[str, object]] = {
@@ -82,7 +84,10 @@ def test_what_the_cache_in_front_answered_is_told_apart(name: str, field: str, w
         ('1.2.3.4 - bob [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/2.0" 200 3', told()),
         ('- - - [29/Nov/2025:08:30:00 -0530] "GET http://b.example/a?w=1 HTTP/1.1" 200 3', told()),
         ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 304 0 "-" "x"', told(size=-1, sent=0)),
-        ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 206 3 "-" "x"', told(size=-1)),
+        (
+            '- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 206 3 "-" "x"',
+            told(size=-1, part=LoggedPart(UNKNOWN, -1, 3)),
+        ),
         ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 404 3 "-" "x"', told(status=404)),
         ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 200 - "-" "x"', told(size=-1, sent=0)),
     ],
@@ -171,7 +176,9 @@ def test_this_node_writes_what_is_read() -> None:
 
 
 def test_a_body_that_broke_off_does_not_tell_its_size() -> None:
-    assert read(json_line(RECORD | {"broken": True}, (*USUAL, "broken"))) == told(size=-1, sent=0)
+    assert read(json_line(RECORD | {"broken": True}, (*USUAL, "broken"))) == told(
+        size=-1, sent=0, part=LoggedPart(0, -1, 3)
+    )
 
 
 @given(
@@ -183,3 +190,45 @@ def test_both_styles_of_this_node_tell_the_same(status: int, size: int, target: 
     record = RECORD | {"status": status, "bytes": size, "target": f"/{target}"}
 
     assert read(json_line(record, USUAL)) == read(combined_line(record, BEHIND_COMBINED))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"range": "bytes=5-7"}, (LoggedPart(5, 8, 3), -1)),
+        ({"range": "bytes=5-99"}, (LoggedPart(5, 100, 3), 8)),  # it ended with the object
+        ({"range": "bytes=5-"}, (LoggedPart(5, -1, 3), 8)),
+        ({"range": "bytes=5-", "broken": True}, (LoggedPart(5, -1, 3), -1)),
+        ({"range": "bytes=-3"}, (LoggedPart(SUFFIX, -1, 3), -1)),
+        ({"range": "bytes=0-0,5-6"}, (LoggedPart(UNKNOWN, -1, 3), -1)),
+        ({"range": "pages=1"}, (LoggedPart(UNKNOWN, -1, 3), -1)),
+    ],
+)
+def test_a_part_is_told_by_the_range_that_was_asked_for(
+    said: dict[str, object], expected: tuple[LoggedPart, int]
+) -> None:
+    found = read(json.dumps({"time": AT, "target": "/a", "status": 206, "bytes": 3, "cache": "hit", **said}))
+
+    assert found is not None and (found.part, found.size) == expected
+
+
+def test_logs_of_others_tell_parts_in_their_own_ways() -> None:
+    nginx = JSON_LINES["nginx"] | {"status": "206"}
+    caddy = {**JSON_LINES["caddy"], "status": 206}
+    caddy["request"] = {"method": "GET", "uri": "/a?w=1", "headers": {"Range": ["bytes=5-"]}}
+    names = "date time cs-method cs-uri-stem sc-status sc-content-len sc-range-start sc-range-end"
+    cloudfront = ["2025-11-29", "14:00:00", "GET", "/a?w=1", "206", "3", "5", "7"]
+
+    parts = [
+        read(json.dumps(nginx | {"http_range": "bytes=5-7"})),
+        read(json.dumps(nginx | {"sent_http_content_range": "bytes 5-7/100"})),
+        read(json.dumps(caddy)),
+        read(f"#Fields: {names}", "\t".join(cloudfront)),
+        read(combined_line(RECORD | {"status": 206, "range": "bytes=5-7"}, ("cache", "range"))),
+    ]
+
+    assert [None if each is None else each.part for each in parts] == [
+        *[LoggedPart(5, 8, 3)] * 2,
+        LoggedPart(5, -1, 3),  # it may have broken off
+        *[LoggedPart(5, 8, 3)] * 2,
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shield.rules.freshness import Freshness
 from shield.simulate.disks import RECORD_BYTES, SimulatedTier, SimulatedTierTerms
-from shield.simulate.entries import SimulatedEntry, SimulatedKey
+from shield.simulate.entries import SimulatedEntry, SimulatedKey, SimulatedSlice, slice_text
 
 TERMS = SimulatedTierTerms("ssd", 1 << 20, 128 << 10)
 _FIXED = RECORD_BYTES + 3
@@ -86,3 +86,56 @@ def test_what_is_too_large_is_not_kept_nor_is_its_older_version() -> None:
     made.write(entry(0, size=200 << 10), 0.0)
 
     assert made.find(b"000") is None
+
+
+SLICE = 8 << 10
+
+
+def large(of: SimulatedTier, number: int, slices: int) -> SimulatedEntry:
+    """An entry in slices, all of which are written."""
+    head = entry(number, size=slices * SLICE + _FIXED).as_head(SLICE)
+    of.write(head, 0.0)
+    for each in range(slices):
+        of.write(SimulatedSlice(head.key, each, head.length, SLICE), 0.0)
+    return head
+
+
+def test_the_head_of_a_large_entry_stays_as_long_as_one_of_its_slices_does() -> None:
+    made = tier()
+    head = large(made, 0, 20)  # in two segments
+    numbers = range(1, 97)
+    for number in numbers:
+        made.write(entry(number), 0.0)
+
+    here = [number for number in range(20) if made.find_slice(slice_text(b"000", number)) is not None]
+    assert here and here == list(range(here[0], 20)) and here[0] > 0
+    assert made.find(b"000") is head
+    for number in [*numbers, *numbers]:
+        made.write(entry(number), 0.0)
+    assert made.find(b"000") is None and made.find_slice(slice_text(b"000", 19)) is None
+
+
+def test_slices_move_down_with_their_head_and_go_with_it() -> None:
+    upper, lower = tier(), tier()
+    upper.leave = lower.take
+    head = large(upper, 0, 3)
+    for number in range(1, 130):
+        upper.write(entry(number), 0.0)
+
+    assert upper.find(b"000") is None
+    assert lower.find(b"000") is head
+    moved = [lower.find_slice(slice_text(b"000", number)) for number in range(3)]
+    assert all(each is not None and each.is_of(head) for each in moved)
+    lower.drop(b"000")
+    assert lower.find_slice(slice_text(b"000", 0)) is None
+
+
+def test_slices_of_another_version_are_not_kept() -> None:
+    made, left = tier(), list[bytes]()
+    made.leave = lambda each, now: left.append(each.key.text)
+    large(made, 0, 3)
+    made.write(entry(0, size=5 * SLICE).as_head(SLICE), 0.0)
+    for number in range(1, 130):
+        made.write(entry(number), 0.0)
+
+    assert slice_text(b"000", 1) not in left

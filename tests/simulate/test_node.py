@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,9 @@ from shield.simulate.disks import SimulatedTierTerms
 from shield.simulate.node import FetchAccount, SimulatedCounts, SimulatedNode, SimulationTerms, received, replayed
 from shield.simulate.results import Foretold, Replayed, foretold
 from shield.simulate.traffic import Gathering
+from tests.client import Fields
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.pattern import Pattern
 from tests.node import Shield, settings_of
 from tests.store.worker_ground import is_written
 
@@ -123,6 +126,63 @@ def test_with_a_disk_it_comes_close_to_a_real_node(tmp_path: Path) -> None:
     assert sum(counts.hits.values()) == pytest.approx(hits, abs=0.01 * len(lines))
     assert sum(size for _, size in fetched(counts).values()) == pytest.approx(bodies, rel=0.02)
     assert counts.hits["ssd"] > 300
+
+
+@pytest.mark.parametrize("disk", ["40MiB", None], ids=["a disk", "RAM alone"])
+def test_of_large_objects_it_fetches_the_slices_that_a_real_node_does(tmp_path: Path, disk: str | None) -> None:
+    """Parts and wholes of objects of up to nine slices, among small ones. The disk has room for all of them."""
+    dice = random.Random(5)
+    sizes = [
+        dice.randrange(4000, 30_000) if number % 3 else dice.randrange(60_000, 2_300_000) for number in range(90)
+    ]
+    tiers = [{"name": "ssd", "directories": [{"path": str(tmp_path), "capacity": disk, "free_floor": 0}]}]
+    cache = {"memory": {"capacity": 1 << 20}, "tiers": tiers if disk else [], "slice_bytes": 256 << 10}
+    with FaultyOrigin() as origin:
+        for number, size in enumerate(sizes):
+            origin.serves(f"/o/{number}", Pattern(size, seed=number))
+        settings = settings_of({"a": origin}, cache=cache)
+        with Shield(settings) as shield, shield.client() as client:
+            bodies = 0
+            for number in zipf(600, len(sizes)):
+                shield.clock.advance(0.5)
+                before = len(origin.requests)
+                client.ask(f"/o/{number}", _some_range(dice, sizes[number]))
+                while not shield.call(lambda: is_idle(shield)):
+                    time.sleep(0.0002)  # the simulation writes at once
+                asked = origin.requests[before:]
+                if len(asked) > 1 and asked[0].get("range") is None:
+                    asked = asked[1:]  # the first was given up: how much had been sent by then, sockets decide
+                bodies += sum(each.sent for each in asked)
+            lines = [json.dumps(each) for each in shield.log()]
+        requests = len(origin.requests)
+
+    counts = run(replace(simulation_terms(settings), sizes=_listed(sizes)), *lines)
+
+    told = fetched(counts)["miss"]
+    hits = [json.loads(each)["cache"] for each in lines].count("hit")
+    assert sum(counts.hits.values()) == hits
+    assert counts.parts > 100 and counts.placed == counts.guessed == 0
+    assert told[0] == requests
+    assert told[1] == pytest.approx(bodies, rel=0.005)  # the origin counts heads, too
+
+
+def _some_range(dice: random.Random, size: int) -> Fields:
+    """Of a player or a reader of archives: none, to the end, a long or a little part, or the end."""
+    first = dice.randrange(size)
+    last = min(first + dice.choice([999, 70_000, 500_000]), size - 1)
+    kind = dice.choice(
+        ["", "", f"bytes={first}-", "bytes=0-", f"bytes={first}-{last}", f"bytes={first}-{last}", "bytes=-700"]
+    )
+    return [("Range", kind)] if kind else []
+
+
+def is_idle(shield: Shield) -> bool:
+    fills: Any = shield.node.state()["fills"]
+    return not fills["in_flight"] and (not shield.node.store.has_disk or is_written(shield.node.store))
+
+
+def _listed(sizes: Sequence[int]) -> dict[bytes, int]:
+    return {b"/o/%d" % number: size for number, size in enumerate(sizes)}
 
 
 def test_samples_come_close_to_the_whole_and_say_how_close(plain: SimulationTerms) -> None:
@@ -254,6 +314,40 @@ def test_a_full_disk_admits_what_is_asked_for_again_only(plain: SimulationTerms)
 def test_a_part_of_the_keys_has_the_same_part_of_the_room() -> None:
     assert SimulatedTierTerms("ssd", 100 << 20, 1 << 20).part(0.5) == SimulatedTierTerms("ssd", 50 << 20, 512 << 10)
     assert SimulatedTierTerms("ssd", 1 << 20, 1 << 17).part(1e-9).segment_bytes == 1
+
+
+def test_parts_without_a_place_follow_each_other_and_are_counted(plain: SimulationTerms) -> None:
+    size, piece = 4 << 20, 1 << 20
+    terms = replace(
+        plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=piece, sizes={b"/v": size}
+    )
+    lines = [line("/v", float(turn), status=206, size=piece) for turn in range(8)]  # watched twice
+
+    counts = run(terms, *lines)
+
+    assert fetched(counts) == {"miss": (4, size)}
+    assert (counts.hits, counts.parts, counts.placed, counts.guessed) == ({"ssd": 4}, 8, 8, 0)
+
+
+def test_little_of_a_slice_is_fetched_exactly_once_and_then_as_a_whole(plain: SimulationTerms) -> None:
+    terms = replace(plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=1 << 20)
+    known = line("/v", 0.0, status=206, size=2, range="bytes=4194302-4194309")  # it ends there
+    lines = [line("/v", 1.0 + turn, status=206, size=100, range=f"bytes={turn}-{turn + 99}") for turn in range(3)]
+
+    counts = run(terms, known, *lines)
+
+    assert fetched(counts) == {"miss": (3, 32768 + (64 << 10) + (1 << 20))}
+    assert counts.hits == {"ssd": 1}
+
+
+def test_of_a_large_body_that_broke_off_only_the_beginning_is_fetched(plain: SimulationTerms) -> None:
+    terms = replace(plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=1 << 20)
+    terms = replace(terms, sizes={b"/v": 50 << 20})
+
+    counts = run(terms, line("/v", 0.0, size=(2 << 20) + 9, broken=True), line("/v", 1.0, size=2 << 20, broken=True))
+
+    assert fetched(counts) == {"miss": (1, (2 << 20) + 9)}
+    assert counts.hits == {"ssd": 1}
 
 
 def test_a_node_counts_from_nothing(plain: SimulationTerms) -> None:

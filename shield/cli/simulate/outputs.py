@@ -55,6 +55,12 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
         said.append(
             f"Sizes were guessed for {guessed:.1%} of requests and {share:.1%} of origins' bytes: no line has them"
         )
+    placed = max((each.placed for each in found), default=0.0)
+    if placed:
+        said.append(
+            f"{placed:.1%} of requests are for parts of objects, of which no line tells the place: each was taken to "
+            "follow the one before (log the field Range)"
+        )
     if not all(each.money for each in found):
         said.append("Origins without a price (origins.NAME.price) cost nothing here")
     return said
