@@ -29,11 +29,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     follower    a worker's part in reloads
     app         composition root: build(settings) joins all parts; only app and build see settings
     build       parts made of settings: regime, origins, cluster, spreading, storage, listeners, replies, fills,
-                drills, probes, alarms, tracing, buckets to audit; edition: the settings at one time; tokens: of the
-                admin API; inspection: settings as they are shown; renewal: other settings while the node serves;
-                secrets: files with secrets and certificates, followed; keys: credentials from commands and clouds'
-                chains; usage: the ledger of egress; sights: what workers have seen of misses; simulation: terms of
-                simulated nodes
+                drills, probes, alarms, edges, tracing, buckets to audit; edition: the settings at one time; tokens:
+                of the admin API; inspection: settings as they are shown; renewal: other settings while the node
+                serves; secrets: files with secrets and certificates, followed; keys: credentials from commands and
+                clouds' chains; usage: the ledger of egress; sights: what workers have seen of misses; simulation:
+                terms of simulated nodes
     node        a node: its fronts, and services that are opened, ticked and closed in order
     alarms      the node's alarms, for people: watch: judges and sends, for all workers; signs: of trouble; posting:
                 requests to webhooks; memory: of all workers
@@ -99,6 +99,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
+    cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
+                of their APIs
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;
@@ -178,9 +180,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin
                 API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
                 written; spreading: orders on their way to all nodes; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; purging: marks of purges, under which
-                entries fall; purge_lines: those of the log of purges; alarms (from their beginning to their end),
-                alarm_signs (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                costs to fetch that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs; purging:
+                marks of purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
+                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
+                traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -42,6 +42,7 @@ from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
 from shield.build.cluster import cluster_of, cluster_parts
 from shield.build.drills import drill_terms
+from shield.build.edges import edge_purges_of
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.inspection import Inspection
@@ -241,7 +242,8 @@ def build(
         announcer=announcer,
         clock=clock,
     )
-    everywhere = Everywhere(purge_orders, purge, announcer, spreader)
+    edges = edge_purges_of(settings, place, conducts=lambda: origins.conducts, clock=clock)
+    everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)
     purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
     tracing = Tracing(
@@ -289,6 +291,7 @@ def build(
         tracing=tracing.statistics,
         budgets=budgets,
         spikes=spikes,
+        edges=edges,
     )
     terms = alarm_terms(settings)
     signs = OwnSigns(
@@ -298,6 +301,7 @@ def build(
             secrets.troubles,
             keys.troubles,
             storage.log.troubles,
+            edges.troubles,
             *(() if spreader is None else (spreader.troubles,)),
         ),
     )
@@ -356,6 +360,7 @@ def build(
             suspects=suspects,
             signs=signs,
             alarms=alarms,
+            edges=edges,
             tracing=tracing,
             admin_hosts=hosts,
             doorkeeper=doorkeeper,
@@ -409,6 +414,7 @@ def build(
         CallbackService("the pools of workers", closing=owners.close),
         *([] if of_cluster is None else [of_cluster]),
         *([] if spreader is None else [spreader]),
+        edges,
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),

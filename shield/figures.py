@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from shield import __version__
 from shield.admin.doorkeeper import Doorkeeper
 from shield.budget_figures import budget_families, spike_families
+from shield.cdn.passing import EdgePurges
 from shield.client_figures import connection_families, request_families, words
 from shield.cluster_figures import ClusterFigures
 from shield.compiled import is_compiled
@@ -47,7 +48,7 @@ from shield.peers.owners import Owners, OwnerStatistics
 from shield.process import Pauses, process_statistics
 from shield.process_figures import build_family, certificate_family, loop_families, process_families
 from shield.purge import Purge
-from shield.purge_figures import purge_families
+from shield.purge_figures import edge_families, purge_families
 from shield.purge_orders import PurgeOrders, PurgeOrderStatistics
 from shield.shared import Seat, Standing
 from shield.spread_figures import SpreadFigures
@@ -114,6 +115,7 @@ class Figures:
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
     spikes: SpikeWatch
+    edges: EdgePurges
 
     def readiness(self) -> Readiness:
         """Whether the whole node serves and isn't stopping. To be called on the worker's event loop.
@@ -184,6 +186,7 @@ class Figures:
             "ranked": {route: asdict(found) for route, found in self.origins.ranked().items()},
             "budgets": {each.budget.name: each.plain() for each in self.budgets.standings()},
             "purges": asdict(self.purge.statistics()),
+            "edges": self.edges.state(),
             "replication": {name: asdict(lag) for name, lag in self._lags()},
         }
 
@@ -256,6 +259,7 @@ class Figures:
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),
             number("access_log_dropped", "Access log lines lost", self.access.dropped),
             *purge_families(self.purge.statistics()),
+            *edge_families(self.edges.statistics()),
             *([] if store.disk is None else disk_families(store.disk)),
         ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from shield.cdn.passing import EdgeCounts
 from shield.observe.metrics import Family, Sample, number
 from shield.purge_upkeep import PurgeStatistics
 
@@ -23,6 +26,29 @@ def purge_families(purges: PurgeStatistics) -> list[Family]:
             purges.swept,
         ),
         number("purge_log_failures", "Failed reads and writes of a copy of the log of purges", purges.log.failures),
+    ]
+
+
+def edge_families(counts: Mapping[str, EdgeCounts]) -> list[Family]:
+    """Of calls that pass purges on to CDNs. One worker makes them, and looks how many wait; the others have 0."""
+    words = ("sent", "retried", "failed")
+    return [
+        Family(
+            "edge_purges",
+            "Calls that pass purges on to CDNs: sent, retried after a failure, or given up",
+            [
+                Sample(getattr(of, word), {"edge": name, "result": word})
+                for name, of in counts.items()
+                for word in words
+            ],
+        ),
+        Family(
+            "edge_purges_waiting",
+            "Calls to CDNs that wait, to be sent once more as well",
+            [Sample(of.waiting, {"edge": name}) for name, of in counts.items()],
+            gauge=True,
+            alike=True,
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shield.cdn.outbox import EdgeStatus
 from shield.errors import RequestError, ShieldError
 from shield.purge import Purge
 from shield.regime import InForce
@@ -38,7 +39,8 @@ class OrderConflictError(ShieldError):
 @dataclass(frozen=True, slots=True)
 class PurgeReceipt:
     """An order of the log. `durable`: it holds over restarts and kills. `workers` are those of the node, in all of
-    which it holds, `applied` the nodes; in those that are `missing` it doesn't yet.
+    which it holds, `applied` the nodes; in those that are `missing` it doesn't yet. `edge` says what becomes of it at
+    CDNs.
     """
 
     logged: LoggedPurge
@@ -46,6 +48,7 @@ class PurgeReceipt:
     workers: int
     applied: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    edge: Mapping[str, EdgeStatus] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -72,6 +75,7 @@ class PurgeReceipt:
             "workers": self.workers,
             "applied": list(self.applied),
             "missing": list(self.missing),
+            "edge": {name: status.shown() for name, status in self.edge.items()},
         }
 
 

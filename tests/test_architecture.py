@@ -49,7 +49,7 @@ ROWS = [
     ["reply", "fill", "purge"],
     ["purge_upkeep"],
     ["purge_log"],
-    ["audit", "peers", "drill", "decisions"],
+    ["audit", "peers", "drill", "decisions", "cdn"],
     ["store", "origin", "observe", "egress"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
     ["leases", "ramping", "egress.meter", "trace", "bus"],

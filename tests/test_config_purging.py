@@ -1,4 +1,4 @@
-"""Settings of PURGE requests: their meaning, their errors and notes; and no secret is ever printed."""
+"""Settings of PURGE requests and of purges at CDNs: their meaning, errors and notes; no secret is ever printed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.build.edges import edge_targets
 from shield.build.regime import purge_access
 from shield.config.settings import Settings
 from shield.messages import Request
@@ -91,3 +92,54 @@ def test_the_example_is_accepted_without_its_comment_signs(ground: Ground) -> No
     text = "purge_method:\n" + "\n".join(line.removeprefix("#") for line in lines if "secrets_file" not in line)
 
     assert admits(ground.settings(f"{PLAIN}{text}\n"), "0123456789abcdef0123456789abcdef")
+
+
+def edge(keys: str) -> str:
+    return f"{PLAIN}purge: {{edges: {{images: {{{keys}}}}}}}\n"
+
+
+CLOUDFLARE = "provider: cloudflare, zone: z1, base_url: https://images.example/"
+CLOUDFRONT = "provider: cloudfront, distribution: E1"
+
+
+@pytest.mark.parametrize("source", ["yaml", "file", "secrets", "variable"])
+def test_a_token_of_a_cdn_comes_from_wherever_secrets_come_from(ground: Ground, tmp_path: Path, source: str) -> None:
+    environ = {"SHIELD_PURGE__EDGES__IMAGES__TOKEN": SECRET} if source == "variable" else {}
+    more = {"yaml": f", token: {SECRET}", "file": ", token_file: it"}.get(source, "")
+    (tmp_path / "it").write_text(f"{SECRET}\n")
+    if source == "secrets":
+        ground.secret("shield_purge__edges__images__token", SECRET)
+
+    loaded = ground.load(edge(CLOUDFLARE + more), **environ)
+
+    (target,) = edge_targets(loaded.settings)
+    assert target.secrets.token == SECRET and target.edge.base_urls == ("https://images.example",)
+    assert SECRET not in repr(loaded.settings) + loaded.settings.model_dump_json() + repr(target)
+    assert ("purge", "edges", "images", "token") in loaded.secrets
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        (CLOUDFLARE, "cloudflare needs token; expected it, or token_file"),
+        ("provider: bunny, zone: z1, token: x", "bunny needs pullzone, and no other id"),
+        ("provider: fastly, token: x", "fastly needs service, and no other id"),
+        ("provider: fastly, service: s1, token: x", "fastly needs base_url"),
+        (f"{CLOUDFRONT}, secret_key: x", "cloudfront needs access_key_id"),
+        (f"{CLOUDFRONT}, secret_key: x, access_key_id: y, token: z", "cloudfront has no token"),
+        (f"{CLOUDFLARE}, token: x, api: ftp://it", "expected http:// or https:// and a host"),
+        ("provider: fastly, service: a/b, token: x, base_url: https://i.example", "expected the id"),
+        ("provider: akamai, token: x", "provider"),
+    ],
+)
+def test_what_a_cdn_lacks_is_said(ground: Ground, keys: str, problem: str) -> None:
+    (found,) = ground.problems(edge(keys))
+
+    assert "purge.edges.images" in found and problem in found
+
+
+def test_cloudfront_needs_no_base_url(ground: Ground) -> None:
+    settings = ground.settings(edge(f"{CLOUDFRONT}, secret_key: x, access_key_id: y, again: 0s"))
+
+    (target,) = edge_targets(settings)
+    assert (target.edge.place, target.api, target.again) == ("E1", "https://cloudfront.amazonaws.com", 0.0)

@@ -57,6 +57,7 @@ def test_an_order_is_answered_with_a_receipt_and_is_in_the_log(
         "workers": 1,
         "applied": ["test-1"],
         "missing": [],
+        "edge": {},
     }
     assert caplog.messages == ['purge job-1 by local: hard, 2 paths: "/a", "/c"']
     assert ask(shield, "GET", "/purges").json() == {"purges": [receipt]}

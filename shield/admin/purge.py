@@ -76,6 +76,16 @@ _RECEIPT = record(
     workers=noted(COUNT, "Workers of the node, in all of which it holds"),
     applied=noted(TEXTS, "Nodes in which it holds"),
     missing=noted(TEXTS, "Nodes in which it doesn't hold yet; it will as soon as they can be reached"),
+    edge=noted(
+        {
+            "type": "object",
+            "additionalProperties": record(
+                state=noted(TEXT, "queued, sent (and sent once more later), done, failed, refused or lost"),
+                notes=noted(TEXTS, "What is purged there that wasn't named, or isn't though it was"),
+            ),
+        },
+        "What becomes of it at CDNs, by the names in purge.edges",
+    ),
 )
 
 _PART = record(entries=COUNT, bytes=COUNT, optional={"workers": COUNT, "of_workers": COUNT})

@@ -19,6 +19,7 @@ from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
 from shield.build.cluster import members_of
 from shield.build.drills import drill_terms
+from shield.build.edges import edge_targets
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.keys import ObtainedKeys
@@ -40,6 +41,7 @@ from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
 from shield.build.usage import budget_terms
+from shield.cdn.passing import EdgePurges
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
@@ -95,6 +97,7 @@ class Parts:
     suspects: SuspectLists
     signs: OwnSigns
     alarms: AlarmWatch
+    edges: EdgePurges
     tracing: Tracing
     admin_hosts: list[str]
     doorkeeper: Doorkeeper
@@ -182,6 +185,7 @@ class PreparedEdition:
         terms = alarm_terms(settings)
         parts.signs.limits = terms.limits
         parts.alarms.use(terms)
+        parts.edges.use(edge_targets(settings))
         parts.tracing.use(drawn.tracing)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)

@@ -103,11 +103,11 @@ def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> Ord
     name = f"orders-{settings.node}.sqlite"
     if place.state is not None:
         return OrderJournal(place.state / name, settings.node, clock=clock)
-    directory = Path(place.peers[0]).parent if place.peers else _passing_directory()
+    directory = Path(place.peers[0]).parent if place.peers else passing_directory()
     return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
 
 
-def _passing_directory() -> Path:
+def passing_directory() -> Path:
     """One that is gone with this process."""
     made = tempfile.mkdtemp(prefix="shield-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)

@@ -147,7 +147,7 @@ def _receipt(said: Mapping[str, Any]) -> str:
     removed = said.get("removed")
     counted = "" if removed is None else f", {removed:,} {'was' if removed == 1 else 'were'} stored"
     kept = "" if said.get("durable") else "; a restart may bring it back: there is no state_directory"
-    return f"{way}: {_named(said)}{counted}; id {said.get('id')}{kept}{_where(said)}"
+    return f"{way}: {_named(said)}{counted}; id {said.get('id')}{kept}{_where(said)}{_edges(said)}"
 
 
 def _where(said: Mapping[str, Any]) -> str:
@@ -156,6 +156,12 @@ def _where(said: Mapping[str, Any]) -> str:
     if missing:
         return f"; NOT YET AT {', '.join(missing)}: it holds there as soon as they can be reached"
     return f"; at all {len(applied)} nodes" if len(applied) > 1 else ""
+
+
+def _edges(said: Mapping[str, Any]) -> str:
+    """What becomes of it at CDNs."""
+    found = said.get("edge", {})
+    return "".join([f"; at {name}: {'; '.join([each['state'], *each['notes']])}" for name, each in found.items()])
 
 
 def _named(said: Mapping[str, Any]) -> str:
@@ -167,7 +173,8 @@ def _logged(said: Mapping[str, Any]) -> str:
     examples = ", ".join(said.get("examples", []))
     missing = ", ".join(said.get("missing", []))
     state = f" (not yet at {missing})" if missing else "" if said.get("completed") else " (under way)"
-    return f"{shown(said['at'])}  {said.get('who')}  {way}  {_named(said)}: {examples}  {said.get('id')}{state}"
+    what = f"{way}  {_named(said)}: {examples}"
+    return f"{shown(said['at'])}  {said.get('who')}  {what}  {said.get('id')}{state}{_edges(said)}"
 
 
 def _forecast(said: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from shield.config import CONFIG_VARIABLE, access, alarms, cluster
+from shield.config import CONFIG_VARIABLE, access, alarms, cluster, purging
 from shield.config.admin import is_token_file, token_secrets
 from shield.config.origin import FILES, SECRETS, TLS_FILES
 from shield.config.places import (
@@ -115,7 +115,8 @@ def read_named_files(tree: Tree) -> list[Problem]:
     problems: list[Problem] = []
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
-    for path in (*of_origins, *access.SECRETS, *cluster.SECRETS, *token_secrets(tree), *of_webhooks):
+    of_edges = purging.secrets([name for name, _ in tree.items(*purging.EDGES)])
+    for path in (*of_origins, *access.SECRETS, *cluster.SECRETS, *token_secrets(tree), *of_webhooks, *of_edges):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -161,6 +162,7 @@ def _absolute(given: GivenValue, base: Path) -> GivenValue:
         *cluster.FILES,
     )
     names_file |= len(at) == 4 and at[:2] == alarms.WEBHOOKS and at[3] in alarms.FILES
+    names_file |= len(at) == 4 and at[:2] == purging.EDGES and at[3] in purging.FILES
     names_file |= is_token_file(at)
     if names_file and isinstance(value, str) and value:
         return GivenValue(at, str(base / value), given.place)
@@ -187,6 +189,7 @@ def _named_files(tree: Tree) -> set[str]:
     paths: list[KeyPath] = [*access.FILES, *cluster.FILES]
     paths += [("origins", name, key) for name, _ in tree.items("origins") for key in FILES]
     paths += [(*alarms.WEBHOOKS, name, key) for name, _ in tree.items(*alarms.WEBHOOKS) for key in alarms.FILES]
+    paths += [(*purging.EDGES, name, key) for name, _ in tree.items(*purging.EDGES) for key in purging.FILES]
     paths += [(*path[:-1], "secret_file") for path in token_secrets(tree)]
     named = map(tree.get, paths)
     return {os.path.realpath(value) for value in named if isinstance(value, str) and "\0" not in value}

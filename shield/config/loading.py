@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shield.config import alarms, cluster
+from shield.config import alarms, cluster, purging
 from shield.config.changes import held_over, waiting
 from shield.config.checks import check
 from shield.config.layers import read_environment, read_file, read_named_files, read_secret_directory
@@ -180,6 +180,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
         if place.layer is Layer.FILE and path[0] not in (
             "alarms",
             "cluster",
+            "purge",
             "tracing",
         ):  # these are read with a reload
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
@@ -192,7 +193,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
 
 def _secret_keys(settings: Settings) -> list[KeyPath]:
     """The keys of secrets: those of origins in order, of tokens, of access with each key of signed URLs, of PURGE,
-    of webhooks, of the cluster, and of fields for a collector.
+    of webhooks, of CDNs, of the cluster, and of fields for a collector.
     """
     paths: list[KeyPath] = [
         ("origins", name, key)
@@ -210,6 +211,8 @@ def _secret_keys(settings: Settings) -> list[KeyPath]:
         paths.append(("purge_method", "secrets"))
     for name, webhook in settings.alarms.webhooks.items():
         paths += [(*alarms.WEBHOOKS, name, key) for key in alarms.SECRETS if getattr(webhook, key) is not None]
+    for name, edge in settings.purge.edges.items():
+        paths += [(*purging.EDGES, name, key) for key in purging.SECRETS if getattr(edge, key) is not None]
     if settings.cluster is not None:
         paths += [path for path in cluster.SECRETS if getattr(settings.cluster, path[-1]) is not None]
     paths += [(*HEADERS, name) for name in (() if settings.tracing is None else settings.tracing.headers)]

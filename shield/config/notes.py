@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shield.config import access, alarms
+from shield.config import access, alarms, purging
 from shield.config.access_checks import access_notes, keeps_nobody_out
 from shield.config.admin import token_secrets
 from shield.config.origin import SECRETS, OriginSettings
@@ -113,7 +113,8 @@ def _readable_by_all(tree: Tree) -> Iterator[str]:
     keys = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS if key != "access_key_id"]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
     of_collector: list[KeyPath] = [(*HEADERS, name) for name, _ in tree.items(*HEADERS)]
-    for path in (*keys, *access.SECRETS, *token_secrets(tree), *of_webhooks, *of_collector):
+    of_edges = purging.secrets([name for name, _ in tree.items(*purging.EDGES)])
+    for path in (*keys, *access.SECRETS, *token_secrets(tree), *of_webhooks, *of_edges, *of_collector):
         place = tree.place(path)
         if tree.get(path) is not None and place.layer is not Layer.ENVIRONMENT:
             holding.setdefault(place.name, place)

@@ -21,7 +21,7 @@ from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
 from shield.config.probes import HealthSettings, ProbeSettings
-from shield.config.purging import PurgeMethodSettings
+from shield.config.purging import PurgeMethodSettings, PurgeSettings
 from shield.config.rate_limits import RateLimitSettings
 from shield.config.route import RouteSettings
 from shield.config.section import (
@@ -238,6 +238,7 @@ class Settings(Section):
         description="Admission of clients; off: all, as `allow: all`. If omitted: all are admitted, and all "
         "listeners must be on loopback.",
     )
+    purge: PurgeSettings = Field(default_factory=PurgeSettings, description="CDNs to which purges are passed on.")
     purge_method: PurgeMethodSettings | None = Field(
         default=None,
         description="The method PURGE on the listeners for clients, for tools that can't reach the admin API. If "

@@ -52,6 +52,7 @@ class AlarmKind(Enum):
     RELOAD = "reload"  # new settings were refused, so a restart would fail
     PURGES = "purges"  # purges can't be written to disk, so a restart would undo them
     CLUSTER = "cluster"  # purges given to other nodes may not reach this one, or not in time
+    EDGE_PURGES = "edge-purges"  # a CDN doesn't take purges that are passed on to it
     BUDGET = "budget"  # a part of a budget of egress is spent
     BUDGET_SPENT = "budget-spent"  # all of it is
     SPIKE = "egress-spike"  # an origin gives far more than usual at this hour
@@ -180,6 +181,13 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
         _CRITICAL,
         "Make room in state_directory, or mend its disk: after a restart, purged objects could be served again.",
         "oncall.md#a-disk-is-out",
+    ),
+    AlarmKind.EDGE_PURGES: KindTerms(
+        _WARNING,
+        "Purged objects may be served by the CDN until they expire there: mend what it says of the token or the id "
+        "in purge.edges, or purge at the CDN. What waits is sent once it can be.",
+        "oncall.md#a-cdn-takes-no-purges",
+        begins_after=120.0,
     ),
     AlarmKind.CLUSTER: KindTerms(
         _CRITICAL,

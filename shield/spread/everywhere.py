@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from shield.announce import Announced, Announcer
-from shield.errors import StoreError
+from shield.cdn.passing import EdgePurges
+from shield.errors import ShieldError, StoreError
 from shield.purge import Purge
 from shield.purge_orders import PurgeOrders, PurgeReceipt
 from shield.rules.announcements import Announcement
@@ -29,7 +31,16 @@ class Everywhere:
     answer waits two seconds at most for the other nodes.
     """
 
-    def __init__(self, orders: PurgeOrders, purge: Purge, announcer: Announcer, spreader: Spreader | None) -> None:
+    def __init__(
+        self,
+        orders: PurgeOrders,
+        purge: Purge,
+        announcer: Announcer,
+        spreader: Spreader | None,
+        edges: EdgePurges | None = None,
+    ) -> None:
+        """`edges` pass purges on to CDNs: those that are given to this node, once the others have them."""
+        self._edges = edges
         self._orders = orders
         self._purge = purge
         self._announcer = announcer
@@ -40,7 +51,32 @@ class Everywhere:
         return self._orders.new_id()
 
     async def carry_out(self, order: PurgeOrder, who: str) -> PurgeReceipt:
-        """As `PurgeOrders.carry_out`; the receipt says at which nodes."""
+        """As `PurgeOrders.carry_out`; the receipt says at which nodes, and what becomes of it at CDNs."""
+        edges = self._edges
+        if edges is None:
+            return await self._carry_out(order, who)
+        async with self._passing_on(order):
+            receipt = await self._carry_out(order, who)
+        return replace(receipt, edge=await edges.status(order.id))
+
+    @asynccontextmanager
+    async def _passing_on(self, order: PurgeOrder) -> AsyncIterator[None]:
+        """Around carrying out an order: it goes on to CDNs, unless it is refused. One that couldn't be written to
+        this node's disk goes there, too, a little later."""
+        edges = self._edges
+        is_new = edges is not None and await edges.hold(order)
+        try:
+            yield
+        except StoreError:
+            raise
+        except ShieldError:
+            if is_new and edges is not None:
+                await edges.withdraw(order.id)
+            raise
+        if is_new and edges is not None:
+            await edges.release(order.id)
+
+    async def _carry_out(self, order: PurgeOrder, who: str) -> PurgeReceipt:
         spreader = self._spreader
         if spreader is None:
             return await self._orders.carry_out(order, who)
@@ -61,8 +97,12 @@ class Everywhere:
         )
 
     async def history(self, most: int) -> list[PurgeReceipt]:
-        """As `PurgeOrders.history`; of orders that were given to this node it says at which others they hold."""
+        """As `PurgeOrders.history`; of orders that were given to this node it says at which others they hold, and
+        what became of them at CDNs."""
         receipts = await self._orders.history(most)
+        if self._edges is not None:
+            known = await self._edges.statuses([each.logged.id for each in receipts])
+            receipts = [replace(each, edge=known.get(each.logged.id, {})) for each in receipts]
         spreader = self._spreader
         if spreader is None:
             return receipts
@@ -82,23 +122,26 @@ class Everywhere:
 
     async def remove(self, names: Sequence[bytes]) -> int:
         """As `Purge.targets`."""
-        given = await self._give_paths(names, takedown=False)
-        removed = await self._purge.targets(names)
-        await self._given(given)
+        async with self._all_passing_on(names):
+            given = await self._give_paths(names, takedown=False)
+            removed = await self._purge.targets(names)
+            await self._given(given)
         return removed
 
     async def remove_prefix(self, prefix: str) -> None:
         """Remove all keys with this prefix. Raises StoreError."""
         order = PurgeOrder(self.new_id(), prefixes=(prefix,))
-        given = [] if self._spreader is None else await self._spreader.give(wishes_of(order, "local"))
-        await self._purge.prefix(prefixes_of(prefix))
-        await self._given(given)
+        async with self._passing_on(order):
+            given = [] if self._spreader is None else await self._spreader.give(wishes_of(order, "local"))
+            await self._purge.prefix(prefixes_of(prefix))
+            await self._given(given)
 
     async def take_down(self, names: Sequence[bytes]) -> tuple[int, bool]:
         """As `Purge.take_down`."""
-        given = await self._give_paths(names, takedown=True)
-        done = await self._purge.take_down(names)
-        await self._given(given)
+        async with self._all_passing_on(names):
+            given = await self._give_paths(names, takedown=True)
+            done = await self._purge.take_down(names)
+            await self._given(given)
         return done
 
     async def lift(self, names: Sequence[bytes]) -> int:
@@ -119,6 +162,9 @@ class Everywhere:
         announced = await self._announcer.announce(announcement)
         await self._given(given)
         return announced
+
+    def _all_passing_on(self, names: Sequence[bytes]) -> AbstractAsyncContextManager[None]:
+        return self._passing_on(PurgeOrder(self.new_id(), paths=tuple(names)))
 
     async def _give_paths(self, names: Sequence[bytes], *, takedown: bool) -> list[SpreadOrder]:
         if self._spreader is None:

@@ -1,0 +1,1 @@
+"""Purges passed on to CDNs, after the nodes have them."""

@@ -1,0 +1,207 @@
+"""Calls of CDNs' APIs that are still to be made, on disk: all workers of a node add to it, one of them sends."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from shield.errors import StoreError
+from shield.rules.edge_purge import EdgeCall, EdgePlan
+
+MOST_WAITING = 100_000
+"""Calls that wait for one CDN. Beyond that its API has been away for long, and orders aren't passed on."""
+
+KEPT_SECONDS = 7 * 86400.0
+"""How long an order's state is known, and how long its calls are tried."""
+
+_VERSION = 1
+_PATIENCE_SECONDS = 2.0
+_ROUNDS = (1, 2)
+
+_SCHEMA = """
+CREATE TABLE passed (
+    id TEXT NOT NULL, edge TEXT NOT NULL, at REAL NOT NULL, held REAL NOT NULL, notes TEXT NOT NULL,
+    calls INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (id, edge)
+);
+CREATE TABLE calls (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, edge TEXT NOT NULL, round INTEGER NOT NULL,
+    due REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, call TEXT NOT NULL
+);
+CREATE INDEX calls_by_edge ON calls (edge, due);
+CREATE INDEX calls_by_id ON calls (id, edge);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeStatus:
+    """What became of an order at a CDN. `state`: `queued`; `sent`, and sent again later; `done`; `failed`, in part at
+    least; `refused`, since the CDN can do nothing of it; `lost`, since it couldn't be queued.
+    """
+
+    state: str
+    notes: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {"state": self.state, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedCall:
+    """A call of an order; `attempts` have failed."""
+
+    number: int
+    id: str
+    edge: str
+    attempts: int
+    call: EdgeCall
+
+
+class EdgeOutbox:
+    """One file, made for the first order. Each method opens it anew, blocks, and raises StoreError."""
+
+    def __init__(self, place: Callable[[], Path]) -> None:
+        """`place` says where, once it is needed."""
+        self._place = place
+
+    @cached_property
+    def _path(self) -> Path:
+        return self._place()
+
+    def add(self, order_id: str, edge: str, plans: Sequence[EdgePlan], *, at: float, due: Sequence[float]) -> bool:
+        """Queue an order's calls for a CDN: a plan for each time that it is sent, and when that is due, until
+        `release` says otherwise. False: the order was queued before. Raises StoreError if too many calls wait, too.
+        """
+        with self._open() as file:
+            (waiting,) = file.execute("SELECT COUNT(*) FROM calls WHERE edge = ?", (edge,)).fetchone()
+            if waiting + len(plans[0].calls) > MOST_WAITING:
+                raise StoreError(f"{waiting:,} calls wait for {edge}")
+            row = (order_id, edge, at, due[0], json.dumps(plans[0].notes), len(plans[0].calls))
+            found = file.execute(
+                "INSERT OR IGNORE INTO passed (id, edge, at, held, notes, calls) VALUES (?,?,?,?,?,?)", row
+            )
+            if not found.rowcount:
+                return False
+            for each, plan, when in zip(_ROUNDS, plans, due, strict=False):
+                file.executemany(
+                    "INSERT INTO calls (id, edge, round, due, call) VALUES (?,?,?,?,?)",
+                    [(order_id, edge, each, when, call.plain()) for call in plan.calls],
+                )
+            return True
+
+    def release(self, order_id: str, now: float) -> None:
+        """An order was carried out: it is due now, and once more as long after as was said."""
+        with self._open() as file:
+            file.execute(
+                "UPDATE calls SET due = ? + due - (SELECT held FROM passed WHERE passed.id = calls.id"
+                " AND passed.edge = calls.edge) WHERE id = ?",
+                (now, order_id),
+            )
+
+    def withdraw(self, order_id: str) -> None:
+        """Forget an order, which was refused."""
+        with self._open() as file:
+            file.execute("DELETE FROM calls WHERE id = ?", (order_id,))
+            file.execute("DELETE FROM passed WHERE id = ?", (order_id,))
+
+    def due(self, edge: str, now: float, most: int) -> list[QueuedCall]:
+        """Calls to be made, in the order in which they were queued."""
+        if not self._path.exists():
+            return []
+        with self._open(writing=False) as file:
+            rows = file.execute(
+                "SELECT number, id, edge, attempts, call FROM calls"
+                " WHERE edge = ? AND due <= ? ORDER BY number LIMIT ?",
+                (edge, now, most),
+            ).fetchall()
+        return [QueuedCall(number, id_, name, attempts, EdgeCall.read(c)) for number, id_, name, attempts, c in rows]
+
+    def made(self, number: int) -> None:
+        """The CDN took it."""
+        with self._open() as file:
+            file.execute("DELETE FROM calls WHERE number = ?", (number,))
+
+    def delayed(self, number: int) -> None:
+        """An attempt failed."""
+        with self._open() as file:
+            file.execute("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", (number,))
+
+    def given_up(self, call: QueuedCall) -> None:
+        """It isn't tried again."""
+        with self._open() as file:
+            file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
+            file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
+
+    def waiting(self) -> Mapping[str, int]:
+        """The calls that wait, by CDN."""
+        if not self._path.exists():
+            return {}
+        with self._open(writing=False) as file:
+            return dict(file.execute("SELECT edge, COUNT(*) FROM calls GROUP BY edge").fetchall())
+
+    def prune(self, now: float) -> int:
+        """Forget orders that are older than `KEPT_SECONDS`; the number of their calls that were never made."""
+        if not self._path.exists():
+            return 0
+        with self._open() as file:
+            old = now - KEPT_SECONDS
+            late = file.execute(
+                "DELETE FROM calls WHERE EXISTS"
+                " (SELECT 1 FROM passed WHERE passed.id = calls.id AND passed.edge = calls.edge AND at < ?)",
+                (old,),
+            )
+            file.execute("DELETE FROM passed WHERE at < ?", (old,))
+            return late.rowcount
+
+    def statuses(self, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, EdgeStatus]]:
+        """Of these orders, by id and CDN; those that aren't known are left out."""
+        found: dict[str, dict[str, EdgeStatus]] = {}
+        if not self._path.exists():
+            return found
+        with self._open(writing=False) as file:
+            for order_id in order_ids:
+                rows = file.execute(
+                    "SELECT edge, notes, calls, failed, (SELECT MIN(round) FROM calls WHERE calls.id = passed.id"
+                    " AND calls.edge = passed.edge) FROM passed WHERE id = ?",
+                    (order_id,),
+                )
+                for edge, notes, calls, failed, first in rows:
+                    state = "refused" if not calls else "queued" if first == 1 else "failed" if failed else "done"
+                    state = "sent" if first == 2 and not failed else state
+                    found.setdefault(order_id, {})[edge] = EdgeStatus(state, tuple(json.loads(notes)))
+        return found
+
+    @contextmanager
+    def _open(self, *, writing: bool = True) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as file:
+                file.execute("PRAGMA journal_mode = WAL")
+                file.execute("PRAGMA synchronous = FULL")
+                if file.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    _begin(file)
+                file.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                try:
+                    (version,) = file.execute("PRAGMA user_version").fetchone()
+                    if version != _VERSION:
+                        raise StoreError(f"{self._path}: it is of another version ({version}): move it away")
+                    yield file
+                except BaseException:
+                    file.execute("ROLLBACK")
+                    raise
+                file.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"purges for CDNs {self._path}: {error}") from error
+
+
+def _begin(file: sqlite3.Connection) -> None:
+    file.execute("BEGIN IMMEDIATE")
+    if file.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _SCHEMA.split(";"):
+            file.execute(statement)
+        file.execute(f"PRAGMA user_version = {_VERSION}")
+    file.execute("COMMIT")

@@ -1,0 +1,251 @@
+"""Orders to purge passed on to CDNs: queued with the order, sent after it is carried out, and once more later.
+
+    hold ──the order is carried out──> release ──> sent ──`again`──> sent again
+      └──it is refused──> withdraw
+
+A held order is on disk before anything is purged, and due after a while by itself: a kill in between doesn't lose it,
+and the node carries the order out again before then. It is sent twice since the CDN's own machines race: a response
+that began before the purge may reach one of them after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from shield.cdn.outbox import EdgeOutbox, EdgeStatus, QueuedCall
+from shield.cdn.posting import EdgePoster, EdgeTarget
+from shield.chance import draw
+from shield.complaints import Complaints
+from shield.errors import StoreError
+from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.edge_purge import LONGEST_WAIT, EdgeAnswer, next_wait, plan
+from shield.rules.purge_orders import PurgeOrder
+
+log = logging.getLogger("shield.purge")
+
+HOLD_SECONDS = 60.0
+"""For which an order that is being carried out, or whose node was killed meanwhile, isn't sent."""
+
+_BATCH = 50
+_PRUNE_SECONDS = 3600.0
+_LOSS_SECONDS = 3600.0  # for which a call that was given up is a trouble
+
+
+@dataclass(slots=True)
+class EdgeCounts:
+    """Calls for one CDN, by this worker: `sent`, attempts that were `retried`, calls that `failed` for good.
+    `waiting` are those of the node, as of the last look.
+    """
+
+    sent: int = 0
+    retried: int = 0
+    failed: int = 0
+    waiting: int = 0
+
+
+@dataclass(slots=True)
+class _EdgeTrouble:
+    since: float
+    text: str
+
+
+@dataclass(slots=True)
+class _Edge:
+    """One CDN, in the worker that sends."""
+
+    counts: EdgeCounts = field(default_factory=EdgeCounts)
+    task: asyncio.Task[None] | None = None
+    rests_until: float = 0.0
+    fault: _EdgeTrouble | None = None
+    loss: _EdgeTrouble | None = None
+
+
+class EdgePurges:
+    """A service of the node. Made and used within one event loop."""
+
+    name = "purges at CDNs"
+
+    def __init__(
+        self,
+        outbox: EdgeOutbox,
+        targets: Iterable[EdgeTarget],
+        *,
+        conducts: Callable[[], bool],
+        clock: Callable[[], float],
+        chance: Callable[[], float] = draw,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`conducts` says whether this worker sends. `clock` gives epoch seconds; `rest` waits between two calls."""
+        self._outbox = outbox
+        self._targets: Mapping[str, EdgeTarget] = {}
+        self._conducts = conducts
+        self._clock = clock
+        self._chance = chance
+        self._rest = rest
+        self._edges: dict[str, _Edge] = {}
+        self._poster = EdgePoster(clock=clock)
+        self._complaints = Complaints(log)
+        self._pruned_at: float | None = None
+        self.use(targets)
+
+    def use(self, targets: Iterable[EdgeTarget]) -> None:
+        """Hold to these from now on. What waits for one of the same name goes to its new place."""
+        self._targets = {target.edge.name: target for target in targets}
+        self._edges = {name: self._edges.get(name) or _Edge() for name in self._targets}
+
+    async def open(self) -> None:
+        """Does nothing: `tick` does."""
+
+    # orders
+
+    async def hold(self, order: PurgeOrder) -> bool:
+        """Queue an order for all CDNs, before it is carried out. Whether it is new: then it needs a `release`, or a
+        `withdraw`.
+        """
+        if not self._targets:
+            return False
+        return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self._clock())
+
+    def _hold(self, order: PurgeOrder, targets: Sequence[EdgeTarget], now: float) -> bool:
+        is_new = False
+        for target in targets:
+            name, due = target.edge.name, now + HOLD_SECONDS
+            plans = [plan(order, target.edge, f"{order.id}-{now:.0f}-{each}") for each in (1, 2)]
+            times = [due, due + target.again] if target.again else [due]
+            try:
+                is_new |= self._outbox.add(order.id, name, plans, at=now, due=times)
+            except StoreError as error:
+                said = "purge %s isn't passed on to %s: %s. Purge it there"
+                log.error(said, order.id, name, error)
+        return is_new
+
+    async def release(self, order_id: str) -> None:
+        """The nodes have it: send it now."""
+        try:
+            await asyncio.to_thread(self._outbox.release, order_id, self._clock())
+        except StoreError as error:
+            log.warning("purge %s is passed on to CDNs %.0f s later: %s", order_id, HOLD_SECONDS, error)
+
+    async def withdraw(self, order_id: str) -> None:
+        """It wasn't carried out, and won't be."""
+        try:
+            await asyncio.to_thread(self._outbox.withdraw, order_id)
+        except StoreError as error:
+            log.warning("purge %s was refused here, but is passed on to CDNs: %s", order_id, error)
+
+    async def statuses(self, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, EdgeStatus]]:
+        """What became of orders at CDNs, by id and name."""
+        if not self._targets:
+            return {}
+        try:
+            return await asyncio.to_thread(self._outbox.statuses, order_ids)
+        except StoreError as error:
+            self._complaints.say("statuses", self._clock(), "%s", error)
+            return {}
+
+    async def status(self, order_id: str) -> Mapping[str, EdgeStatus]:
+        """Of an order that was just given: `lost` at CDNs of which nothing is known."""
+        known = (await self.statuses((order_id,))).get(order_id, {})
+        lost = EdgeStatus("lost", ("it couldn't be queued, as the log says: purge it at the CDN",))
+        return {name: known.get(name, lost) for name in self._targets}
+
+    # sending
+
+    def tick(self) -> None:
+        """Call once a second."""
+        if not self._targets or not self._conducts():
+            return
+        now = self._clock()
+        for name, edge in self._edges.items():
+            is_resting = now < edge.rests_until <= now + 2.0 * LONGEST_WAIT  # else the clock was put back
+            if edge.task is None and not is_resting:
+                edge.task = asyncio.get_running_loop().create_task(self._send(name, edge))
+
+    async def _send(self, name: str, edge: _Edge) -> None:
+        try:
+            await self._prune()
+            while batch := await asyncio.to_thread(self._outbox.due, name, self._clock(), _BATCH):
+                for queued in batch:
+                    target = self._targets.get(name)
+                    if target is None or not await self._make(queued, target, edge):
+                        return
+                    await self._rest(queued.call.pace)
+            waiting = await asyncio.to_thread(self._outbox.waiting)
+            edge.counts.waiting = waiting.get(name, 0)
+        except StoreError as error:
+            self._complaints.say("outbox", self._clock(), "purges aren't passed on to %s: %s", name, error)
+            edge.fault = edge.fault or _EdgeTrouble(self._clock(), str(error))
+        finally:
+            edge.task = None
+
+    async def _make(self, queued: QueuedCall, target: EdgeTarget, edge: _Edge) -> bool:
+        """Whether the next call may follow."""
+        answer = await self._poster.post(target, queued.call)
+        name, now = target.edge.name, self._clock()
+        if answer.problem is None:
+            await asyncio.to_thread(self._outbox.made, queued.number)
+            edge.counts.sent += 1
+            if edge.fault is not None:
+                log.warning("purges are passed on to %s again, after %.0f s", name, now - edge.fault.since)
+            edge.fault = None
+            return True
+        wait = next_wait(queued.attempts + 1, answer, self._chance())
+        if wait is None:
+            await asyncio.to_thread(self._outbox.given_up, queued)
+            self._give_up(queued, edge, answer, now)
+            return True
+        await asyncio.to_thread(self._outbox.delayed, queued.number)
+        edge.counts.retried += 1
+        edge.rests_until = now + wait
+        edge.fault = _EdgeTrouble(now if edge.fault is None else edge.fault.since, answer.problem)
+        said = "purges aren't passed on to %s: %s; tried again in %.0f s"
+        self._complaints.say(name, now, said, name, answer.problem, wait)
+        return False
+
+    def _give_up(self, queued: QueuedCall, edge: _Edge, answer: EdgeAnswer, now: float) -> None:
+        edge.counts.failed += 1
+        edge.fault, edge.loss = None, _EdgeTrouble(now, f"purge {queued.id}: {answer.problem}")
+        said = "purge %s isn't passed on to %s, after %d attempts: %s. Purge it there"
+        log.error(said, queued.id, queued.edge, queued.attempts + 1, answer.problem)
+
+    async def _prune(self) -> None:
+        now = self._clock()
+        if self._pruned_at is None or abs(now - self._pruned_at) >= _PRUNE_SECONDS:
+            self._pruned_at = now
+            late = await asyncio.to_thread(self._outbox.prune, now)
+            if late:
+                log.error("%d calls of purges at CDNs are given up: they failed for a week", late)
+
+    # for operators
+
+    def troubles(self) -> Iterator[AlarmCause]:
+        """CDNs that don't take purges."""
+        now = self._clock()
+        for name, edge in self._edges.items():
+            if edge.fault is not None:
+                text = f"{name}: purges aren't passed on, for {now - edge.fault.since:.0f} s: {edge.fault.text}"
+                yield AlarmCause(AlarmKind.EDGE_PURGES, name, text)
+            elif edge.loss is not None and now - edge.loss.since < _LOSS_SECONDS:
+                yield AlarmCause(AlarmKind.EDGE_PURGES, name, f"{name}: given up: {edge.loss.text}")
+
+    def statistics(self) -> Mapping[str, EdgeCounts]:
+        return {name: edge.counts for name, edge in self._edges.items()}
+
+    def state(self) -> dict[str, object]:
+        """By CDN, as JSON has it."""
+        return {
+            name: {**asdict(edge.counts), "problem": None if edge.fault is None else edge.fault.text}
+            for name, edge in self._edges.items()
+        }
+
+    async def close(self) -> None:
+        """Stop sending; what wasn't sent is in the file."""
+        tasks = [edge.task for edge in self._edges.values() if edge.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._poster.close()
