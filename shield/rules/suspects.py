@@ -264,4 +264,6 @@ def _clients(clients: Mapping[str, NameTally], part: float, per_hour: float) -> 
 def _size(count: float) -> str:
     if count >= GB:
         return f"{count / GB:,.3g} GB"
+    if count < 1e3:
+        return f"{count:.0f} B"
     return f"{count / 1e6:,.3g} MB" if count >= 1e6 else f"{count / 1e3:,.3g} KB"

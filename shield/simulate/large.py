@@ -112,8 +112,10 @@ class LargeObjects:
         if reading.field is None:
             ask(reading.end)
             return
-        start, stop = (0, 0) if span is None else (span.start, min(span.stop, length))
-        ask(max(stop - start, 0))  # nothing: it is given up as soon as its head tells the length
+        start, stop = (0, length) if span is None else (span.start, min(span.stop, length))
+        if start == 0 and stop == length:
+            start, stop = 0, 0  # it is given up as soon as its head tells the length, and asked for again
+        ask(max(stop - start, 0))
         if not start <= reading.start < stop:
             ask(reading.stop - reading.start)
 

@@ -45,7 +45,7 @@ def test_tiny_ranges_for_which_slices_are_fetched_are_named(
 
         [suspect] = seen(shield)["suspects"]
         assert (suspect["kind"], suspect["name"]) == ("range-amplification", ":/large")
-        assert suspect["bytes"] > 20e6 and "for 0.016 KB sent, in 16 requests for ranges" in suspect["text"]
+        assert suspect["bytes"] > 20e6 and "for 16 B sent, in 16 requests for ranges" in suspect["text"]
 
 
 def test_all_workers_are_asked(origin: FaultyOrigin, clock: FakeClock) -> None:

@@ -214,6 +214,15 @@ def test_sizes_that_the_log_lacks_come_from_a_listing(tmp_path: Path) -> None:
     assert received("--sizes", listing) == (4 * 10_000 + 50_000, 0.2)
 
 
+def test_it_says_of_how_many_parts_the_log_lacks_the_place(tmp_path: Path) -> None:
+    log, settings = unsized_log(tmp_path / "access.log"), config(tmp_path, "a.yaml")
+
+    found = run("--config", settings, "--log", log)
+
+    assert "20.0% of requests are for parts of objects, of which no line tells the place" in found.stdout
+    assert plain("--config", settings, "--log", log)["nodes"][0]["guessed_places_ratio"] == 0.2
+
+
 def test_sizes_come_from_the_cache_directories_too(tmp_path: Path) -> None:
     tiers = [{"name": "ssd", "directories": [{"path": str(tmp_path / "ssd"), "capacity": "128MiB"}]}]
     with FaultyOrigin() as origin:

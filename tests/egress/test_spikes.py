@@ -148,7 +148,7 @@ def test_an_origin_that_usually_gives_nothing_spikes_with_a_failover(tmp_path: P
         await node.run(60.0, megabytes=0)
         await node.run(100.0, megabytes=500)
 
-        assert "origin iad: " in node.said[0] and "usually 0 KB" in node.said[0]
+        assert "origin iad: " in node.said[0] and "usually 0 B" in node.said[0]
 
     asyncio.run(story())
 

@@ -44,7 +44,7 @@ def test_ranges_for_which_far_more_is_fetched_are_suspect() -> None:
     [suspect] = find_suspects(Tallies(keys=keys))
 
     assert (suspect.kind, suspect.name) == (SuspectKind.RANGES, "/small-ranges")
-    assert suspect.text == "800 MB asked of origins for 0.1 KB sent, in 100 requests for ranges"
+    assert suspect.text == "800 MB asked of origins for 100 B sent, in 100 requests for ranges"
     assert suspect.hourly == 0.07 * 12.0
 
 

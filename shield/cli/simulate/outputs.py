@@ -147,6 +147,7 @@ def as_plain(found: Sequence[Foretold], gathered: Gathering, said: Sequence[str]
                 "unpriced_bytes_30_days": plain(each.unpriced),
                 "guessed_requests_ratio": each.guessed,
                 "guessed_origin_bytes_ratio": each.guessed_bytes,
+                "guessed_places_ratio": each.placed,
             }
             for each in found
         ],
