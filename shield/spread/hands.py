@@ -74,10 +74,9 @@ class Hands:
             done += batch
         return done
 
-    async def outdate(self, why: str) -> None:
-        """Make all that is stored stale. Raises StoreError."""
-        log.error("%s. All that is stored here becomes stale, since it may be out of date", why)
-        await self._purge.mark(MarkKind.ALL, soft=True)
+    async def outdate(self, share: int) -> None:
+        """Make all that is stored of one of the `SHARES` parts of all keys stale. Raises StoreError."""
+        await self._purge.mark(MarkKind.SHARE, (b"%d" % share,), soft=True)
 
     async def _together(self, batch: Sequence[SpreadOrder]) -> None:
         """As one order: they are the same kind of purge."""
