@@ -113,7 +113,10 @@ class Hands:
                 for later in await asyncio.to_thread(self._journal.later, order, [SpreadKind.LIFT])
                 for name in _names(later.text)
             }
-            wanted = replace(wanted, paths=tuple([path for path in wanted.paths if path not in lifted]))
+            over = tuple([path for path in wanted.paths if path in lifted])
+            if over:  # what was stored before is removed all the same: the end of a takedown brings nothing back
+                await self._purge.targets(over)
+                wanted = replace(wanted, paths=tuple([path for path in wanted.paths if path not in lifted]))
             if not wanted.paths:
                 return
         try:

@@ -85,6 +85,36 @@ def test_takedowns_and_their_ends_hold_at_all_nodes(cluster: Three, origin: Faul
     assert [each.taken_down for each in taken] == [0] * 3
 
 
+@pytest.mark.parametrize("taken_first", [True, False])
+def test_a_takedown_and_its_end_that_cross_hold_by_their_time_at_both_nodes(
+    cluster: Three, origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, taken_first: bool
+) -> None:
+    monkeypatch.setattr("shield.spread.spreader.RECEIPT_SECONDS", 0.0)
+    keep_everywhere(cluster, origin, "/a")
+    first, second, _ = cluster.nodes
+    ways = [node.others.orders.pop(b"*purge") for node in cluster.nodes]
+
+    def take_down() -> None:
+        assert posts(first, "/store/takedown", paths=["/a"])[0] == 200
+
+    def lift() -> None:
+        assert posts(second, "/store/takedown", lift=["/a"])[0] == 200
+
+    for order_given in (take_down, lift) if taken_first else (lift, take_down):
+        order_given()
+        clock.advance(1.0)
+    assert [node.node.purge._changes.taken_down for node in (first, second)] == [1, 0]
+    assert have(cluster, "/a")[:2] == [False, True]
+
+    for node, way in zip(cluster.nodes, ways, strict=True):
+        node.others.orders[b"*purge"] = way
+    spreader = second.node.spreader
+    assert spreader is not None and second.run(spreader.exchange._with(first.name))
+
+    assert [node.node.purge._changes.taken_down for node in (first, second)] == [0 if taken_first else 1] * 2
+    assert have(cluster, "/a")[:2] == [False, False]  # though it isn't taken down any longer, it was removed
+
+
 def test_a_node_that_cant_be_reached_is_missing_and_gets_it_later(
     cluster: Three, origin: FaultyOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
