@@ -277,7 +277,7 @@ class OrderJournal:
         """
         now, query = self._clock(), "SELECT at FROM orders WHERE node = ? ORDER BY sequence DESC LIMIT 1"
         newest = [file.execute(query, (node,)).fetchone() for node, _ in self._positions(file)]
-        known = [found[0] for found in newest if found is not None and found[0] <= now + _SKEW_SECONDS]
+        known: list[float] = [found[0] for found in newest if found is not None and found[0] <= now + _SKEW_SECONDS]
         return max([now, *[at + _TICK_SECONDS for at in known]])
 
     def _positions(self, file: sqlite3.Connection) -> list[tuple[str, int]]:
