@@ -134,6 +134,29 @@ def test_a_node_that_cant_be_reached_is_missing_and_gets_it_later(
     assert have(cluster, "/a") == [False] * 3
 
 
+def test_a_node_that_becomes_blind_revalidates_what_it_has_until_it_sees(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with three(origin, clock, cluster={"when_blind": "revalidate"}) as cluster:
+        keep_everywhere(cluster, origin, "/a")
+        node, before = cluster.nodes[0], origin.fetches("/a")
+        spreader = node.node.spreader
+        assert spreader is not None
+        sight = spreader.sight
+        node.call(lambda: spreader._work and spreader._work.cancel())  # its rounds see the others
+        clock.advance(5.0)
+
+        sight._met_at -= 1000.0
+        node.run(sight.look(sees=False))
+        answers = [node.get("/a"), node.get("/a")]
+        assert ["fwd-status=304" in str(answer.get("cache-status")) for answer in answers] == [True, False]
+        assert answers[1].hit and origin.fetches("/a") == before + 1
+
+        clock.advance(5.0)
+        node.run(sight.look(sees=True))
+        assert node.get("/a").hit and not sight.is_blind
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not are_there(), reason=WHY_NOT)
 def test_purges_hold_at_all_nodes_whatever_becomes_of_the_bus(
