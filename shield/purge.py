@@ -249,7 +249,7 @@ class Purge:
     def _fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
         """An entry fell under a mark: its key counts as changed since the purge. Others do since then anyway."""
         until, now = mark.at + self.lag, self._clock()
-        if mark.kind not in (MarkKind.TAG, MarkKind.GLOB) or until <= now:
+        if mark.kind not in (MarkKind.TAG, MarkKind.GLOB, MarkKind.SHARE) or until <= now:
             return
         named = key_of_text(key.text.partition(OF_VARIANT)[0])
         known = self._changes.find(named, now)

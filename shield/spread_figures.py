@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shield.observe.metrics import Family, Sample, number
+from shield.rules.purging import SHARES
 from shield.rules.spreading import missing_at
 from shield.spread.spreader import Spreader, SpreadStatistics
 
@@ -43,6 +44,10 @@ class SpreadFigures:
             "undone": found.journal.undone,
             "blind_seconds": round(found.blind_for, 1),
             "gaps": found.gaps,
+            "outdating": {
+                "left": self.spreader.outdating.state.left / SHARES,
+                "why": self.spreader.outdating.state.why,
+            },
             "weaker": weaker,
         }
 
@@ -59,6 +64,11 @@ class SpreadFigures:
                 found.blind_for,
             ),
             number("cluster_order_gaps", "Times that orders were lost, so that everything became stale", found.gaps),
+            _gauge(
+                "cluster_order_gap_left",
+                "Share of what was stored when orders were lost that is still to become stale",
+                self.spreader.outdating.state.left / SHARES,
+            ),
             Family("cluster_bus_up", "1 while the bus answers", up, gauge=True, alike=True),
             number("cluster_bus_resets", "Times that the bus had lost orders", 0 if bus is None else bus.resets),
         ]

@@ -28,6 +28,7 @@ from shield.spread.exchange import TARGET
 from shield.spread.hands import Hands
 from shield.spread.journal import OrderJournal
 from shield.spread.limits import ClusterLimits
+from shield.spread.outdating import Outdating
 from shield.spread.sight import SpreadTerms, WhenBlind
 from shield.spread.spreader import Spreader
 from shield.store.tiers import Store
@@ -62,7 +63,7 @@ def spreader_of(
         bus=_bus_maker(settings.cluster),
         conducts=conducts,
         tell=lambda: owners.reports(SPREAD),
-        outdate=hands.outdate,
+        outdating=Outdating(journal, hands.outdate, seconds=settings.cluster.gap_pace, clock=clock),
         terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),
         now=nodes.loop.time,
         clock=clock,

@@ -150,6 +150,12 @@ class ClusterSettings(Section):
         "ready, so that load balancers send its clients elsewhere. Serve, since a network that is down would take "
         "all nodes out at once, or send all hits to the origins.",
     )
+    gap_pace: Duration = duration(
+        "10m",
+        "After orders were lost that no node remembers, all that is stored becomes stale over so long, in parts by "
+        "the hash of keys: origins are asked for all that is in use in that time.",
+        least="1m",
+    )
     limits_without_bus: Literal["divided", "closed"] = Field(
         default="divided",
         description="Rate limits while the bus is away: each node gives its part, or refuses whatever a limit "

@@ -13,8 +13,13 @@ from enum import IntEnum
 from itertools import takewhile
 from typing import Protocol
 
+import xxhash
+
 from shield.errors import ShieldError
 from shield.rules.vary import MARK as OF_VARIANT
+
+SHARES = 32
+"""Parts of all keys, by their hash: about as many keys in each."""
 
 MOST_GLOBS = 64
 """Patterns alive at a time: an entry is compared with each of them."""
@@ -29,6 +34,7 @@ class MarkKind(IntEnum):
     ALL = 4  # nothing: it is about all entries
     ORIGIN = 5  # the name of an origin whose bytes turned out to be wrong, or may be
     KEY = 6  # the text of a key: of its entry, with all variants
+    SHARE = 7  # one of the `SHARES` parts of all keys, as `share_of` says
 
 
 class Provenance(Protocol):
@@ -81,9 +87,16 @@ class PurgeMark:
             return tags is None or self.text in tags.split(b"\n")
         if kind is MarkKind.PREFIX:
             return text.startswith(self.text, _start(text, self.text))
+        if kind is MarkKind.SHARE:
+            return share_of(text) == self.text
         if kind is MarkKind.KEY:
             return text.partition(OF_VARIANT)[0] == self.text
         return kind is MarkKind.ALL or _matches(_parts(self.text), text)
+
+
+def share_of(text: bytes) -> bytes:
+    """The number of the part that a key is in, with all its variants, as the text of a mark."""
+    return b"%d" % (xxhash.xxh3_64_intdigest(text.partition(OF_VARIANT)[0]) % SHARES)
 
 
 _Pair = tuple[PurgeMark | None, PurgeMark | None]  # the newest hard one and the newest soft one about the same
@@ -179,12 +192,13 @@ class PurgeMarks:
 class _MarkTables:
     """Marks by what they are about. Only added to."""
 
-    __slots__ = ("all", "globs", "keys", "named", "origins", "paths", "tags")
+    __slots__ = ("all", "globs", "keys", "named", "origins", "paths", "shares", "tags")
 
     def __init__(self) -> None:
         self.all: _Pair = _NOTHING
         self.tags: _Table = {}
         self.named: _Table = {}  # whole keys
+        self.shares: _Table = {}
         self.paths: _Lengths = ()  # prefixes in any space, by their length
         self.keys: _Lengths = ()  # prefixes with their space
         self.globs: tuple[tuple[tuple[bytes, ...], _Pair], ...] = ()
@@ -200,6 +214,8 @@ class _MarkTables:
             pairs += _beginning(self.keys, text)
         if self.named and (of_key := self.named.get(text.partition(OF_VARIANT)[0])) is not None:
             pairs.append(of_key)
+        if self.shares and (of_share := self.shares.get(share_of(text))) is not None:
+            pairs.append(of_share)
         if tags and self.tags:
             table = self.tags
             pairs += [pair for tag in tags.split(b"\n") if (pair := table.get(tag)) is not None]
@@ -222,6 +238,8 @@ class _MarkTables:
             self.tags[text] = _with(self.tags.get(text, _NOTHING), mark)
         elif kind is MarkKind.KEY:
             self.named[text] = _with(self.named.get(text, _NOTHING), mark)
+        elif kind is MarkKind.SHARE:
+            self.shares[text] = _with(self.shares.get(text, _NOTHING), mark)
         elif kind is MarkKind.GLOB:
             globs, parts = dict(self.globs), _parts(text)
             globs[parts] = _with(globs.get(parts, _NOTHING), mark)
@@ -237,6 +255,7 @@ class _MarkTables:
         yield self.all
         yield from list(self.tags.values())
         yield from list(self.named.values())
+        yield from list(self.shares.values())
         for _, table in (*self.paths, *self.keys):
             yield from list(table.values())
         for _, pair in self.globs:

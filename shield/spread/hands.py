@@ -74,10 +74,9 @@ class Hands:
             done += batch
         return done
 
-    async def outdate(self, why: str) -> None:
-        """Make all that is stored stale. Raises StoreError."""
-        log.error("%s. All that is stored here becomes stale, since it may be out of date", why)
-        await self._purge.mark(MarkKind.ALL, soft=True)
+    async def outdate(self, share: int) -> None:
+        """Make all that is stored of one of the `SHARES` parts of all keys stale. Raises StoreError."""
+        await self._purge.mark(MarkKind.SHARE, (b"%d" % share,), soft=True)
 
     async def _together(self, batch: Sequence[SpreadOrder]) -> None:
         """As one order: they are the same kind of purge."""
@@ -114,7 +113,10 @@ class Hands:
                 for later in await asyncio.to_thread(self._journal.later, order, [SpreadKind.LIFT])
                 for name in _names(later.text)
             }
-            wanted = replace(wanted, paths=tuple([path for path in wanted.paths if path not in lifted]))
+            over = tuple([path for path in wanted.paths if path in lifted])
+            if over:  # what was stored before is removed all the same: the end of a takedown brings nothing back
+                await self._purge.targets(over)
+                wanted = replace(wanted, paths=tuple([path for path in wanted.paths if path not in lifted]))
             if not wanted.paths:
                 return
         try:

@@ -25,6 +25,8 @@ MOST_KEPT = 100_000
 """Orders that are remembered; of more, the oldest are dropped."""
 
 _VERSION = 1
+_SKEW_SECONDS = 60.0  # by which clocks may differ: nodes refuse each other before that
+_TICK_SECONDS = 1e-6
 _PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
 _COLUMNS = "node, sequence, before, id, at, who, kind, text"
 _SCHEMA = f"""
@@ -88,7 +90,7 @@ class OrderJournal:
             known = [self._find(file, wish.id) for wish in wishes]
             if known and all(order is not None for order in known):
                 return [order for order in known if order is not None]
-            now, before = self._clock(), self._newest(file)
+            now, before = self._moment(file), self._newest(file)
             made = []
             for wish in wishes:
                 sequence = max(before + 1, int(now * 1_000_000))
@@ -268,6 +270,15 @@ class OrderJournal:
     def _newest(self, file: sqlite3.Connection) -> int:
         query = "SELECT MAX(sequence) FROM orders WHERE node = ?"
         return max(file.execute(query, (self.node,)).fetchone()[0] or 0, *self._place(file, self.node))
+
+    def _moment(self, file: sqlite3.Connection) -> float:
+        """The time of a new order, epoch seconds: later than those of all that are known here, though clocks differ,
+        so that of contrary orders the one holds that was given knowing the other.
+        """
+        now, query = self._clock(), "SELECT at FROM orders WHERE node = ? ORDER BY sequence DESC LIMIT 1"
+        newest = [file.execute(query, (node,)).fetchone() for node, _ in self._positions(file)]
+        known: list[float] = [found[0] for found in newest if found is not None and found[0] <= now + _SKEW_SECONDS]
+        return max([now, *[at + _TICK_SECONDS for at in known]])
 
     def _positions(self, file: sqlite3.Connection) -> list[tuple[str, int]]:
         return file.execute("SELECT node, position FROM places ORDER BY node").fetchall()

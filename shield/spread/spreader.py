@@ -20,11 +20,13 @@ from shield.bus.bus import Bus
 from shield.complaints import Complaints
 from shield.errors import ShieldError, StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
+from shield.rules.purging import SHARES
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
+from shield.spread.outdating import Outdating
 from shield.spread.sight import Sight, SpreadTerms
 
 log = logging.getLogger("shield.cluster")
@@ -62,7 +64,7 @@ class SpreadStatistics:
 class Spreader:
     """Of one worker. `conducts` says whether it is the one that does the work; `tell` has the others look at once.
 
-    `outdate` makes everything that is stored stale, bit by bit, for the reason that it is given.
+    `outdating` makes everything that is stored stale, bit by bit, after orders were lost.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Spreader:
         bus: Callable[[], Bus] | None,
         conducts: Callable[[], bool],
         tell: Callable[[], Awaitable[object]],
-        outdate: Callable[[str], Awaitable[None]],
+        outdating: Outdating,
         terms: SpreadTerms,
         now: Callable[[], float],
         clock: Callable[[], float],
@@ -93,7 +95,7 @@ class Spreader:
         self._make_bus = bus
         self._conducts = conducts
         self._tell = tell
-        self._outdate = outdate
+        self.outdating = outdating
         self._terms = terms
         self._now = now
         self._hints = hints
@@ -274,6 +276,10 @@ class Spreader:
             if away >= SILENT_SECONDS:
                 text = f"the bus is away for {away:.0f} s: purges go from node to node. {self._line.state.why}"
                 found.append(AlarmCause(AlarmKind.CLUSTER, "bus", text))
+        outdating = self.outdating.state
+        if outdating.left and self._conducts():
+            text = f"{outdating.why}: what is stored becomes stale, {outdating.left} of {SHARES} parts are left"
+            found.append(AlarmCause(AlarmKind.CLUSTER, "gap", text))
         return found
 
     # the worker that conducts
@@ -319,6 +325,7 @@ class Spreader:
         try:
             now, others = self._now(), self._nodes.others()
             await self._again()
+            await self.outdating.go_on()
             self._state = await asyncio.to_thread(self.journal.state)
             await self._close_gaps(now, others)  # by what the exchanges of earlier rounds have brought
             lacking = missing_at(others, self._state.acknowledged, self._state.positions.get(self.journal.node, 0))
@@ -416,7 +423,7 @@ class Spreader:
                 places[node] = max(places.get(node, 0), until)
         if places:
             named = ", ".join(sorted(places))
-            await self._outdate(f"orders given to {named} are lost: no node remembers them")
+            await self.outdating.begin(f"orders given to {named} are lost: no node remembers them")
             await asyncio.to_thread(self.journal.skip, places)
             self._gaps += 1
         self._stuck = None

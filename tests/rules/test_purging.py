@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from shield.rules.purging import (
     MOST_GLOBS,
+    SHARES,
     Filled,
     MarkKind,
     PurgeMark,
     PurgeMarks,
     TooManyGlobsError,
+    share_of,
 )
 from shield.rules.vary import MARK
 from tests.compiled import INTERPRETED_ONLY
@@ -40,6 +42,16 @@ def test_tags_prefixes_and_patterns_name_entries() -> None:
 def test_a_key_is_named_with_all_its_variants_and_no_other() -> None:
     assert about(MarkKind.KEY, KEY) and about(MarkKind.KEY, KEY, key=KEY + MARK + b"0123/4567")
     assert not about(MarkKind.KEY, KEY[:-1]) and not about(MarkKind.KEY, KEY, key=KEY + b"0")
+
+
+def test_all_keys_are_in_one_of_the_shares_with_their_variants() -> None:
+    found = {share_of(b"s1:/%d" % number) for number in range(1000)}
+
+    assert found == {b"%d" % number for number in range(SHARES)}
+    assert about(MarkKind.SHARE, share_of(KEY)) and about(
+        MarkKind.SHARE, share_of(KEY), key=KEY + MARK + b"0123/4567"
+    )
+    assert not about(MarkKind.SHARE, b"%d" % ((int(share_of(KEY)) + 1) % SHARES))
 
 
 def test_a_pattern_is_about_the_variants_of_a_key() -> None:
@@ -89,10 +101,10 @@ def test_forgotten_marks_no_longer_count_and_later_entries_still_know_their_plac
         marks.add(PurgeMark(sequence, kind, b"" if kind is MarkKind.ALL else b"/i*"))
 
     marks.forget(3)
-    assert (marks.newest, marks.alive, len(marks)) == (6, 6, 3)
-    marks.forget(6)
+    assert (marks.newest, marks.alive, len(marks)) == (7, 7, 4)
+    marks.forget(7)
 
-    assert (marks.newest, marks.alive, len(marks)) == (6, 0, 0)
+    assert (marks.newest, marks.alive, len(marks)) == (7, 0, 0)
     assert marks.verdict(KEY, TAGS, 0, Filled("/i*", 9.0)) is None
 
 
@@ -175,6 +187,10 @@ def test_verdicts_are_those_of_looking_at_every_mark(
 ) -> None:
     key = b"s1:/" + key
     given_marks = [replace(mark, text=key) if mark.kind is MarkKind.KEY else mark for mark in given_marks]
+    own = share_of(key)  # of half of those about shares
+    given_marks = [
+        replace(mark, text=own) if mark.kind is MarkKind.SHARE and mark.sequence % 2 else mark for mark in given_marks
+    ]
     marks = PurgeMarks()
     for mark in given_marks:
         marks.add(mark)

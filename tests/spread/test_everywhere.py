@@ -85,6 +85,36 @@ def test_takedowns_and_their_ends_hold_at_all_nodes(cluster: Three, origin: Faul
     assert [each.taken_down for each in taken] == [0] * 3
 
 
+@pytest.mark.parametrize("taken_first", [True, False])
+def test_a_takedown_and_its_end_that_cross_hold_by_their_time_at_both_nodes(
+    cluster: Three, origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, taken_first: bool
+) -> None:
+    monkeypatch.setattr("shield.spread.spreader.RECEIPT_SECONDS", 0.0)
+    keep_everywhere(cluster, origin, "/a")
+    first, second, _ = cluster.nodes
+    ways = [node.others.orders.pop(b"*purge") for node in cluster.nodes]
+
+    def take_down() -> None:
+        assert posts(first, "/store/takedown", paths=["/a"])[0] == 200
+
+    def lift() -> None:
+        assert posts(second, "/store/takedown", lift=["/a"])[0] == 200
+
+    for order_given in (take_down, lift) if taken_first else (lift, take_down):
+        order_given()
+        clock.advance(1.0)
+    assert [node.node.purge._changes.taken_down for node in (first, second)] == [1, 0]
+    assert have(cluster, "/a")[:2] == [False, True]
+
+    for node, way in zip(cluster.nodes, ways, strict=True):
+        node.others.orders[b"*purge"] = way
+    spreader = second.node.spreader
+    assert spreader is not None and second.run(spreader.exchange._with(first.name))
+
+    assert [node.node.purge._changes.taken_down for node in (first, second)] == [0 if taken_first else 1] * 2
+    assert have(cluster, "/a")[:2] == [False, False]  # though it isn't taken down any longer, it was removed
+
+
 def test_a_node_that_cant_be_reached_is_missing_and_gets_it_later(
     cluster: Three, origin: FaultyOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +132,29 @@ def test_a_node_that_cant_be_reached_is_missing_and_gets_it_later(
     assert spreader is not None
     assert last.run(spreader.exchange._with("fra-1"))  # from another one than that which has it to give
     assert have(cluster, "/a") == [False] * 3
+
+
+def test_a_node_that_becomes_blind_revalidates_what_it_has_until_it_sees(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    with three(origin, clock, cluster={"when_blind": "revalidate"}) as cluster:
+        keep_everywhere(cluster, origin, "/a")
+        node, before = cluster.nodes[0], origin.fetches("/a")
+        spreader = node.node.spreader
+        assert spreader is not None
+        sight = spreader.sight
+        node.call(lambda: spreader._work and spreader._work.cancel())  # its rounds see the others
+        clock.advance(5.0)
+
+        sight._met_at -= 1000.0
+        node.run(sight.look(sees=False))
+        answers = [node.get("/a"), node.get("/a")]
+        assert ["fwd-status=304" in str(answer.get("cache-status")) for answer in answers] == [True, False]
+        assert answers[1].hit and origin.fetches("/a") == before + 1
+
+        clock.advance(5.0)
+        node.run(sight.look(sees=True))
+        assert node.get("/a").hit and not sight.is_blind
 
 
 @pytest.mark.slow

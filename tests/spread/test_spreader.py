@@ -13,6 +13,7 @@ from shield.bus.bus import Bus
 from shield.rules.alarms import AlarmKind
 from shield.rules.spreading import SpreadKind
 from shield.spread.journal import OrderWish
+from shield.spread.outdating import Outdating
 from shield.spread.sight import SpreadTerms, WhenBlind
 from shield.spread.spreader import Spreader
 from tests.doubles.bus import MemoryBus
@@ -26,8 +27,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 class Spread:
-    """The spreader of one node, whose rounds the test makes. `reasons`: why everything became stale; `doubts`: before
-    which times what is stored is doubted.
+    """The spreader of one node, whose rounds the test makes. `shares`: of all keys, which became stale; `doubts`:
+    before which times what is stored is doubted.
     """
 
     def __init__(
@@ -39,12 +40,12 @@ class Spread:
         conducts: bool = True,
         is_empty: bool = False,
     ) -> None:
-        self.reasons: list[str] = []
+        self.shares: list[int] = []
         self.doubts: list[float] = []
         self.node = node
 
-        async def outdate(why: str) -> None:
-            self.reasons.append(why)
+        async def outdate(share: int) -> None:
+            self.shares.append(share)
 
         async def tell() -> None:
             """There are no other workers."""
@@ -56,7 +57,7 @@ class Spread:
             bus=bus,
             conducts=lambda: conducts,
             tell=tell,
-            outdate=outdate,
+            outdating=Outdating(node.journal, outdate, seconds=640.0, clock=node.cluster.clock),
             terms=SpreadTerms(600.0, when_blind),
             now=node.cluster.clock,
             clock=node.cluster.clock,
@@ -64,6 +65,12 @@ class Spread:
             is_empty=lambda: is_empty,
         )
         node.exchange = self.spreader.exchange
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why everything becomes stale."""
+        why = self.spreader.outdating.state.why
+        return [why] if why else []
 
     async def rounds(self, count: int = 3, seconds: float = 2.0) -> None:
         for _ in range(count):
@@ -138,6 +145,10 @@ def test_orders_that_no_node_remembers_make_everything_stale_once_all_were_asked
         assert len(spread.reasons) == 1 and "given to a are lost" in spread.reasons[0]
         assert b.journal.state().positions == {"a": kept.sequence}
         assert spread.spreader.statistics().gaps == 1
+
+        await spread.rounds(count=2, seconds=20.0)
+        assert spread.shares == [0, 1, 2]
+        assert "29 of 32 parts are left" in spread.alarms()[0]
 
     tell(story)
 
