@@ -121,21 +121,23 @@ class EdgeOutbox:
             ).fetchall()
         return [QueuedCall(number, id_, name, attempts, EdgeCall.read(c)) for number, id_, name, attempts, c in rows]
 
-    def made(self, number: int) -> None:
-        """The CDN took it."""
+    def made(self, calls: Sequence[QueuedCall]) -> None:
+        """The CDN took them."""
         with self._open() as file:
-            file.execute("DELETE FROM calls WHERE number = ?", (number,))
+            file.executemany("DELETE FROM calls WHERE number = ?", [(call.number,) for call in calls])
 
-    def delayed(self, number: int) -> None:
+    def delayed(self, calls: Sequence[QueuedCall]) -> None:
         """An attempt failed."""
         with self._open() as file:
-            file.execute("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", (number,))
+            numbers = [(call.number,) for call in calls]
+            file.executemany("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", numbers)
 
-    def given_up(self, call: QueuedCall) -> None:
-        """It isn't tried again."""
+    def given_up(self, calls: Sequence[QueuedCall]) -> None:
+        """They aren't tried again."""
         with self._open() as file:
-            file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
-            file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
+            for call in calls:
+                file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
+                file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
 
     def waiting(self) -> Mapping[str, int]:
         """The calls that wait, by CDN."""

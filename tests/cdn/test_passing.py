@@ -207,3 +207,23 @@ async def test_a_file_that_cannot_be_written_never_fails_the_purge(
 
     assert await made.state() == "lost"
     assert "purge job-1 isn't passed on to cdn: purges for CDNs" in caplog.text
+
+
+@in_a_loop
+async def test_orders_of_one_url_each_go_together_and_apart_once_the_cdn_refused_them(
+    rig: Callable[[], Rig], receiver: Receiver
+) -> None:
+    made = rig()
+    receiver.answers = [(400, {})]
+    for name in ("a", "b"):
+        await made.purges.hold(PurgeOrder(name, paths=(f"/{name}".encode(),)))
+        await made.purges.release(name)
+
+    await made.ticks()
+    made.clock.advance(2.0)
+    await made.ticks()
+
+    bases = [[url.rpartition("/")[2] for url in each.said["files"]] for each in receiver.got]
+    assert bases == [["a", "b"], ["a"], ["b"]]
+    assert [await made.state(name) for name in ("a", "b")] == ["sent", "sent"]
+    await made.purges.close()
