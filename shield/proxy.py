@@ -121,7 +121,7 @@ class Proxy:
             entry = found
         if entry.is_large and method == b"GET":
             return None
-        if notable or now >= entry.plain_hit_until:
+        if notable or now >= entry.plain_hit_until or store.doubted_before:
             return self._judged(request, resource, entry, now, regime, in_memory=in_memory)
         return self.replies.of_plain(plain_of(entry, now), resource, with_body=method == b"GET")
 
@@ -167,7 +167,8 @@ class Proxy:
                 return None  # of a route with the same keys that forwards, or of earlier settings
             self._store.variants.learn_from(entry)
             return self.try_hit(request, now, regime)
-        verdict = judge_lookup(request, entry, now, resource.route.freshness)
+        doubted = self._store.doubted_before
+        verdict = judge_lookup(request, entry, now, resource.route.freshness, doubted_before=doubted)
         if verdict is Verdict.STALE:
             self._fills.refresh(resource, request, entry)
         elif verdict is not Verdict.HIT:

@@ -20,7 +20,7 @@ class SpreadFigures:
     @property
     def unready(self) -> str:
         """Why the node isn't ready; nothing: it is."""
-        return "cut off from the other nodes: it may serve what was purged" if self.spreader.is_unready else ""
+        return "cut off from the other nodes: it may serve what was purged" if self.spreader.sight.is_unready else ""
 
     def state(self) -> dict[str, object] | None:
         """For operators; None: another worker has it."""
@@ -33,6 +33,8 @@ class SpreadFigures:
             weaker.append("orders go from node to node; budgets of rate limits are divided by the number of nodes")
         if found.blind_for:
             weaker.append("orders of other nodes may not arrive: what they purged may be served")
+        if self.spreader.sight.revalidates:
+            weaker.append("what is stored is revalidated before it is used: origins get a request for each hit")
         return {
             "bus": None if bus is None else {"up": bus.is_up, "why": bus.why, "resets": bus.resets},
             "unreachable": dict(found.unreachable),

@@ -137,7 +137,7 @@ class Transfer:
             return False
         now = self._means.clock()
         fills, rules = self._means.fills, self._resource.route.freshness
-        verdict = judge_lookup(self.request, entry, now, rules)
+        verdict = judge_lookup(self.request, entry, now, rules, doubted_before=self._means.store.doubted_before)
         if entry is not None and verdict in _BY_ORIGIN and (why := fills.unasked(self._resource)):
             verdict, self._detail = judge_lookup(self.request, entry, now, rules, is_cut_off=True), why
         if entry is not None and verdict in (Verdict.HIT, Verdict.STALE):
@@ -151,8 +151,8 @@ class Transfer:
             self._reply(self._means.replies.only_if_cached(self.request, now))
             return True
         if entry is not None:
-            # Fresh, and still not good enough: that is the request's doing (RFC 9211 §2.2).
-            is_fresh = entry.freshness.ttl(now) > 0.0 and not entry.no_cache
+            # Fresh, and still not good enough: that is the request's doing (RFC 9211 §2.2), if it isn't doubted.
+            is_fresh = now < entry.plain_hit_until and entry.freshness.born >= self._means.store.doubted_before
             self._stored, self._forward = entry, Forward.REQUEST if is_fresh else Forward.STALE
         if verdict is not Verdict.BYPASS:
             return False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
+from tests.disks import with_disk
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.node import FakeClock, Shield, settings_of
@@ -105,6 +107,43 @@ def test_a_stale_entry_inside_grace_is_served_and_validated_once(
     assert origin.requests[-1].get("if-none-match") is not None
     shield.wait_for(lambda: not shield.node.state()["fills"]["in_flight"])  # type: ignore[index]
     assert shield.get("/a").get("cache-status") == "test-1; hit; ttl=60"
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_is_doubted_is_validated_before_it_is_served_until_the_doubt_is_over(
+    clock: FakeClock, origin: FaultyOrigin, tmp_path: Path, *, on_disk: bool
+) -> None:
+    settings = with_disk(origin, tmp_path / "nvme") if on_disk else settings_of({"fra": origin})
+    origin.serves("/a", b"x", lifetime=600, grace=300)
+    origin.serves("/b", b"y", lifetime=600)
+    with Shield(settings, clock=clock) as shield:
+        for path in ("/a", "/a", "/b"):
+            shield.get(path)
+        store = shield.node.store
+
+        clock.advance(10)
+        shield.call(lambda: store.doubt(clock()))
+        clock.advance(10)
+        first, second = shield.get("/a"), shield.get("/a")
+        assert first.get("cache-status") == "test-1; fwd=stale; fwd-status=304; stored; ttl=600"
+        assert second.hit and origin.fetches("/a") == 2
+
+        shield.call(lambda: store.doubt(0.0))
+        assert shield.get("/b").get("cache-status") == "test-1; hit; ttl=580"
+        assert origin.fetches("/b") == 1
+
+
+def test_what_is_doubted_is_served_while_no_origin_can_confirm_it(
+    shield: Shield, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    origin.serves("/a", b"x", lifetime=600)
+    shield.get("/a")
+
+    clock.advance(10)
+    shield.call(lambda: shield.node.store.doubt(clock()))
+    origin.stops()
+
+    assert (shield.get("/a").status, shield.get("/a").body) == (200, b"x")
 
 
 def test_past_its_grace_it_is_validated_before_it_is_served(

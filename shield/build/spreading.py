@@ -28,7 +28,8 @@ from shield.spread.exchange import TARGET
 from shield.spread.hands import Hands
 from shield.spread.journal import OrderJournal
 from shield.spread.limits import ClusterLimits
-from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
+from shield.spread.sight import SpreadTerms, WhenBlind
+from shield.spread.spreader import Spreader
 from shield.store.tiers import Store
 
 
@@ -64,6 +65,8 @@ def spreader_of(
         outdate=hands.outdate,
         terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),
         now=nodes.loop.time,
+        clock=clock,
+        doubt=store.doubt,
         is_empty=lambda: _is_empty(store),
         is_first=place.worker == 0,
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),

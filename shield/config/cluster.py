@@ -143,11 +143,12 @@ class ClusterSettings(Section):
         "purged at others. Longer than restarts and failovers of the network take.",
         least="15s",
     )
-    when_blind: Literal["serve", "not-ready"] = Field(
+    when_blind: Literal["serve", "revalidate", "not-ready"] = Field(
         default="serve",
-        description="What it does then: serve and raise an alarm, or say on `/ready` that it isn't ready, so that "
-        "load balancers send its clients elsewhere. Serve, since a network that is down would take all nodes out at "
-        "once.",
+        description="What it does then, besides raising an alarm: serve; or revalidate what origins confirmed before "
+        "it became blind, or longer than purge_blind_max ago, before each use; or say on `/ready` that it isn't "
+        "ready, so that load balancers send its clients elsewhere. Serve, since a network that is down would take "
+        "all nodes out at once, or send all hits to the origins.",
     )
     limits_without_bus: Literal["divided", "closed"] = Field(
         default="divided",

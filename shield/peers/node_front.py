@@ -29,6 +29,7 @@ from shield.peers.front import PeerConnection, PeerFront, PeerProxy
 from shield.peers.nodes import BODY, HELLO, LARGEST
 from shield.reply import Client, Reply, UnderWay
 from shield.rules import peer_auth
+from shield.rules.freshness import Freshness
 from shield.rules.heat import Heat
 from shield.rules.limits import ClientLimits
 from shield.store.directory.record import RecordKind
@@ -128,10 +129,13 @@ class NodeProxy(PeerProxy):
         found = self._store.find(resource.key)
         if isinstance(found, Cold):
             record = found.place.found
-            is_there = record.freshness.ttl(now) > 0.0 and record.kind == RecordKind.WHOLE
+            is_there = self._is_usable(record.freshness, now) and record.kind == RecordKind.WHOLE
         else:
-            is_there = found is not None and found.freshness.ttl(now) > 0.0 and self._is_whole(found)
+            is_there = found is not None and self._is_usable(found.freshness, now) and self._is_whole(found)
         return None if is_there else self.refuse(RequestError(404, "not-stored"), request, now)
+
+    def _is_usable(self, freshness: Freshness, now: float) -> bool:
+        return freshness.ttl(now) > 0.0 and freshness.born >= self._store.doubted_before
 
     def _is_whole(self, entry: Entry) -> bool:
         """Whether all of its body is here; of a very large one, whether its first slices are."""

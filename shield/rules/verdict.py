@@ -85,30 +85,39 @@ class Stored(Protocol):
 
 
 def judge_lookup(
-    request: Request, stored: Stored | None, now: float, rules: FreshnessRules, *, is_cut_off: bool = False
+    request: Request,
+    stored: Stored | None,
+    now: float,
+    rules: FreshnessRules,
+    *,
+    is_cut_off: bool = False,
+    doubted_before: float = 0.0,
 ) -> Verdict:
     """How may the stored entry be used? RFC 9111 §4, in the order of its conditions.
 
     Directives of the request are ignored unless the rules honour them: by default stored responses decide, not the
     CDN's clients. `is_cut_off`: all origins are known to be bad, so that nothing is gained by asking them first.
+    What an origin sent or confirmed last before `doubted_before`, epoch seconds, is revalidated before it is used.
     """
     if request.method not in _METHODS:
         return Verdict.BYPASS  # §4: the method must allow it
     asked = _directives(request, rules)
     if asked.no_store:
         return Verdict.BYPASS  # §5.2.1.5
-    verdict = _judge_stored(stored, now, asked, is_cut_off=is_cut_off)
+    verdict = _judge_stored(stored, now, asked, is_cut_off=is_cut_off, doubted_before=doubted_before)
     if asked.only_if_cached and verdict not in (Verdict.HIT, Verdict.STALE):
         return Verdict.REFUSE  # §5.2.1.7
     return verdict
 
 
-def _judge_stored(stored: Stored | None, now: float, asked: CacheControl, *, is_cut_off: bool) -> Verdict:
+def _judge_stored(
+    stored: Stored | None, now: float, asked: CacheControl, *, is_cut_off: bool, doubted_before: float
+) -> Verdict:
     if stored is None:
         return Verdict.MISS
     unusable = Verdict.MISS if stored.head.etag is None and stored.head.last_modified is None else Verdict.REVALIDATE
-    if stored.head.no_cache:
-        return unusable  # §5.2.2.4
+    if stored.head.no_cache or (stored.freshness.born < doubted_before and not is_cut_off):
+        return unusable  # §5.2.2.4, or it may have been purged
     ttl = stored.freshness.ttl(now)
     if asked is not ABSENT and not _accepts(asked, stored, now):
         return unusable  # §5.2.1

@@ -177,7 +177,8 @@ class BusLine:
             self._news.clear()
             await self.publish()
             try:
-                await asyncio.wait_for(self._news.wait(), TICK_SECONDS)
+                async with asyncio.timeout(TICK_SECONDS):  # wait_for may swallow a cancellation
+                    await self._news.wait()
             except TimeoutError:
                 continue
 

@@ -14,7 +14,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from shield.bus.bus import Bus
@@ -26,6 +25,7 @@ from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
+from shield.spread.sight import Sight, SpreadTerms
 
 log = logging.getLogger("shield.cluster")
 
@@ -43,23 +43,7 @@ _OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of 
 _SOME = 3
 _TRIM_SECONDS = 3600.0
 _LASTING_SECONDS = 5.0
-_BLIND = "blind"
 _OWN = 12  # times as long for those that are being carried out for their callers: of a million paths, say
-
-
-class WhenBlind(Enum):
-    """What a node does that is cut off from the others for too long; the value is the word in settings."""
-
-    SERVE = "serve"  # what it has, and raises an alarm
-    NOT_READY = "not-ready"  # says that it isn't ready, so that load balancers send its clients elsewhere
-
-
-@dataclass(frozen=True, slots=True)
-class SpreadTerms:
-    """`blind_seconds`: after so long without the others a node counts as blind, and a hole in the orders as final."""
-
-    blind_seconds: float = 600.0
-    when_blind: WhenBlind = WhenBlind.SERVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +77,15 @@ class Spreader:
         outdate: Callable[[str], Awaitable[None]],
         terms: SpreadTerms,
         now: Callable[[], float],
+        clock: Callable[[], float],
+        doubt: Callable[[float], None],
         hints: Callable[[], Mapping[str, object]] = dict,
         is_empty: Callable[[], bool] = lambda: False,
         is_first: bool = True,
         limits: ClusterLimits | None = None,
     ) -> None:
-        """`is_first`: of the node's workers to be opened: nobody conducts yet. `is_empty`: nothing is stored at this
-        node; may block. `limits` need a bus.
+        """`doubt`: as of `Sight`. `is_first`: of the node's workers to be opened: nobody conducts yet. `is_empty`:
+        nothing is stored at this node; may block. `limits` need a bus.
         """
         self.journal = journal
         self._nodes = nodes
@@ -125,7 +111,6 @@ class Spreader:
         self._reading: asyncio.Task[None] | None = None
         self._complaints = Complaints(log, seconds=60.0)
         self._state = JournalState()
-        self._met_at = now()  # when enough of the others were heard of last
         self._stuck: tuple[Mapping[str, int], float] | None = None  # orders that others have, and since when
         self._tried: dict[str, float] = {}
         self._compared_at = self._trimmed_at = -float("inf")
@@ -133,7 +118,7 @@ class Spreader:
         self._failing_since: float | None = None
         self._undone: dict[tuple[str, int], float] = {}  # orders to be carried out, and since when that is known
         self._gaps = 0
-        self._is_blind = False  # as the worker says that conducts
+        self.sight = Sight(journal, terms, conducts=conducts, doubt=doubt, now=now, clock=clock)
 
     # for all workers
 
@@ -204,14 +189,14 @@ class Spreader:
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
         await self._read_digests()
+        is_new = self._is_first and await self._knows_nothing()  # before the rounds bring it orders
         self._work = asyncio.get_running_loop().create_task(self._run())
         if not self._is_first:
             return
         try:
             async with asyncio.timeout(START_SECONDS):
-                await asyncio.to_thread(self.journal.note, {_BLIND: ""})
+                await self.sight.begin()
                 await self._again(0.0)
-                is_new = not (await asyncio.to_thread(self.journal.state)).positions
                 reached = await self.exchange.with_nodes(self._nodes.others())
                 if is_new and reached and await asyncio.to_thread(self._is_empty):
                     await self._begin_at_floors(reached)
@@ -225,6 +210,12 @@ class Spreader:
         if away:
             log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
 
+    async def _knows_nothing(self) -> bool:
+        try:
+            return not (await asyncio.to_thread(self.journal.state)).positions
+        except StoreError:
+            return False
+
     async def _begin_at_floors(self, reached: Sequence[str]) -> None:
         """A node that has nothing stored needn't know what the others have forgotten."""
         floors: dict[str, int] = {}
@@ -235,6 +226,7 @@ class Spreader:
 
     def tick(self) -> None:
         """Once a second."""
+        self.sight.apply()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().create_task(self._read_digests())
         if self._work is not None and self._work.done() and not self._work.cancelled():
@@ -262,21 +254,17 @@ class Spreader:
             self._line.state if self._line is not None else LineState() if self._make_bus is not None else None,
             {node: why for node, (_, why) in self.exchange.failed.items() if node in others},
             tuple(sorted(self._behind())),
-            self._blind_for(),
+            self.sight.blind_for(),
             self._gaps,
         )
-
-    @property
-    def is_unready(self) -> bool:
-        """Whether load balancers are to send clients elsewhere, since this node may serve what was purged."""
-        return self._terms.when_blind is WhenBlind.NOT_READY and self._is_blind
 
     def troubles(self) -> list[AlarmCause]:
         """What people are woken for."""
         found = []
-        blind_for = self._blind_for()
+        blind_for = self.sight.blind_for()
         if blind_for >= self._terms.blind_seconds:
             text = f"cut off from the other nodes for {blind_for:.0f} s: purges of others aren't carried out here"
+            text += "; what is stored is revalidated before it is used" if self.sight.revalidates else ""
             found.append(AlarmCause(AlarmKind.CLUSTER, "", text))
         elif self._failing_since is not None and self._now() - self._failing_since > _SELDOM_SECONDS:
             text = f"{self._state.undone} orders of other nodes can't be carried out here; the log says why"
@@ -309,7 +297,8 @@ class Spreader:
                     line, limits, self._line = None, None, None
                 wait = _DIRECT_SECONDS if self._new_since is not None else _ROUND_SECONDS
                 try:
-                    await asyncio.wait_for(self._news.wait(), wait)
+                    async with asyncio.timeout(wait):  # wait_for may swallow a cancellation
+                        await self._news.wait()
                 except TimeoutError:
                     continue
         finally:
@@ -395,19 +384,9 @@ class Spreader:
         return found - {self.journal.node}
 
     async def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
-        """See whether this node is blind, and tell the other workers."""
+        """See whether this node is blind."""
         heard = [node for node, (at, _) in self.exchange.heard.items() if node in others and now - at < 60.0]
-        if by_bus or not is_blind(len(others), len(heard)):
-            self._met_at = now
-        is_blind_now = self._blind_for() >= self._terms.blind_seconds
-        if is_blind_now is not self._is_blind:
-            self._is_blind = is_blind_now
-            await asyncio.to_thread(self.journal.note, {_BLIND: "yes" if is_blind_now else ""})
-
-    def _blind_for(self) -> float:
-        """Seconds for which too little was heard of the others; 0 while all is well."""
-        seconds = self._now() - self._met_at
-        return seconds if self._conducts() and seconds > SILENT_SECONDS else 0.0
+        await self.sight.look(sees=by_bus or not is_blind(len(others), len(heard)))
 
     async def _close_gaps(self, now: float, others: Sequence[str]) -> None:
         """Go on without orders that no node has any more: what was stored before them may be out of date."""
@@ -452,8 +431,7 @@ class Spreader:
     async def _read_digests(self) -> None:
         try:
             self._digests = await asyncio.to_thread(self.journal.digests)
-            if not self._conducts():
-                self._is_blind = bool(await asyncio.to_thread(self.journal.fact, _BLIND))
+            await self.sight.read()
         except StoreError:
             self._digests = b"", b""
 

@@ -61,6 +61,8 @@ class Removals:
         self._swept = 0  # no entry in RAM falls under a mark up to this one
         self._unswept: Iterator[bytes] = iter(())  # texts of keys in RAM that are still to be looked at
         self._sweeping = 0  # and up to which mark
+        self.is_doubted = False
+        """Whether entries are judged at each use, though none falls under a mark: `doubt`."""
         self.settled = self.seen
         """As `seen`, or -1 while an entry in RAM may fall under a mark: then it is to be `checked`."""
 
@@ -134,7 +136,14 @@ class Removals:
         self._settle()
 
     def _settle(self) -> None:
-        self.settled = self.seen if self._swept >= max(self.marks.newest, self.marks.alive) else -1
+        is_swept = self._swept >= max(self.marks.newest, self.marks.alive)
+        self.settled = self.seen if is_swept and not self.is_doubted else -1
+
+    def doubt(self, is_doubted: bool) -> None:
+        """Have RAM count as unsettled, or no longer."""
+        if is_doubted is not self.is_doubted:
+            self.is_doubted = is_doubted
+            self._settle()
 
     # sweeping
 

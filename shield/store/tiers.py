@@ -82,6 +82,8 @@ class Store:
         self.has_disk = disk is not None
         self._admission = admission
         self.variants = Variants()
+        self.doubted_before = 0.0
+        """What origins confirmed last before this time, epoch seconds, is to be revalidated before it is used."""
         self._shards = memory.shards
         self.beside = memory.beside
         """As `MemoryTier.beside`; valid only if `is_settled`."""
@@ -118,6 +120,13 @@ class Store:
             entry = self._removals.checked(entry)
         return entry
 
+    def _is_judged(self, text: bytes) -> bool:
+        """Look a key up with care; whether its entry must be judged, though it may be fresh."""
+        if self.doubted_before:
+            return True
+        self._lookup_with_care(text)
+        return False
+
     def on_disk(self, key: CacheKey) -> Entry | Cold | None:
         """The same if it is on disk: at once when it is in the page cache. A large entry has its head only."""
         disk, pending, text = self._disk, self._pending, key.text
@@ -152,8 +161,8 @@ class Store:
         None doesn't mean a miss: `lookup` and `on_disk` may still have the entry.
         """
         text = key.text
-        if self._newest_removal[0] != self._removals.settled:
-            self._lookup_with_care(text)
+        if self._newest_removal[0] != self._removals.settled and self._is_judged(text):
+            return None
         packed = self._shards[hash(text) % SHARDS].get(text)
         if packed is not None:
             plain = self._memory.plain(text, packed, now)
@@ -360,6 +369,13 @@ class Store:
         """Apply what other workers removed, and marks of purges."""
         if self._newest_removal[0] != self._removals.seen:
             self._removals.catch_up()
+
+    def doubt(self, before: float) -> None:
+        """Have what origins confirmed last before this time, epoch seconds, revalidated before it is used; 0.0: it is
+        used again. Entries stay as they are.
+        """
+        self.doubted_before = before
+        self._removals.doubt(before > 0.0)
 
     @property
     def has_lost_marks(self) -> bool:

@@ -126,6 +126,19 @@ def test_each_directive_is_heeded_or_not_for_itself(request_: Request, word: str
         assert judge_lookup(request_, Known(fresh_for(60)), T + 1, rules) is verdict
 
 
+@pytest.mark.parametrize(
+    ("stored", "otherwise"), [(Known(fresh_for(60)), Verdict.HIT), (Known(fresh_for(10, grace=60)), Verdict.STALE)]
+)
+def test_what_was_confirmed_before_a_doubt_is_revalidated_unless_nobody_can_be_asked(
+    stored: Known, otherwise: Verdict
+) -> None:
+    asked = asking(b"x=y")
+
+    assert judge_lookup(asked, stored, T + 20, RULES, doubted_before=T + 1) is Verdict.REVALIDATE
+    assert judge_lookup(asked, stored, T + 20, RULES, doubted_before=T) is otherwise
+    assert judge_lookup(asked, stored, T + 20, RULES, doubted_before=T + 1, is_cut_off=True) is otherwise
+
+
 def test_max_stale_and_only_if_cached_count_only_where_they_are_heeded() -> None:
     stale, now = Known(fresh_for(60, error_grace=50)), T + 65
     rules = replace(RULES, honour_request_directives=DIRECTIVES - {"max-stale", "only-if-cached"})

@@ -13,7 +13,8 @@ from shield.bus.bus import Bus
 from shield.rules.alarms import AlarmKind
 from shield.rules.spreading import SpreadKind
 from shield.spread.journal import OrderWish
-from shield.spread.spreader import Spreader, SpreadTerms, WhenBlind
+from shield.spread.sight import SpreadTerms, WhenBlind
+from shield.spread.spreader import Spreader
 from tests.doubles.bus import MemoryBus
 from tests.spread.parts import Cluster, ClusterNode, quick_directory
 
@@ -25,7 +26,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 class Spread:
-    """The spreader of one node, whose rounds the test makes. `reasons`: why everything became stale."""
+    """The spreader of one node, whose rounds the test makes. `reasons`: why everything became stale; `doubts`: before
+    which times what is stored is doubted.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Spread:
         is_empty: bool = False,
     ) -> None:
         self.reasons: list[str] = []
+        self.doubts: list[float] = []
         self.node = node
 
         async def outdate(why: str) -> None:
@@ -55,6 +59,8 @@ class Spread:
             outdate=outdate,
             terms=SpreadTerms(600.0, when_blind),
             now=node.cluster.clock,
+            clock=node.cluster.clock,
+            doubt=self.doubts.append,
             is_empty=lambda: is_empty,
         )
         node.exchange = self.spreader.exchange
@@ -242,19 +248,52 @@ def test_a_node_that_is_cut_off_is_blind_after_a_while_and_says_so(cluster: Clus
         serves, refuses = Spread(a), Spread(a, when_blind=WhenBlind.NOT_READY)
         for spread in (serves, refuses):
             await spread.rounds()
-            assert spread.alarms() == [] and not spread.spreader.is_unready
+            assert spread.alarms() == [] and not spread.spreader.sight.is_unready
         cluster.down |= {"b", "c"}
         await serves.rounds(count=2, seconds=200.0)
         assert serves.alarms() == [] and serves.spreader.statistics().blind_for > 0.0
         await serves.rounds(count=2, seconds=200.0)
         await refuses.rounds(count=2, seconds=1.0)
 
-        assert len(serves.alarms()) == 1 and not serves.spreader.is_unready
-        assert refuses.spreader.is_unready
+        assert len(serves.alarms()) == 1 and not serves.spreader.sight.is_unready
+        assert refuses.spreader.sight.is_unready
 
         cluster.down.clear()
         await refuses.rounds()
-        assert not refuses.spreader.is_unready
+        assert not refuses.spreader.sight.is_unready
+
+    tell(story)
+
+
+def test_a_blind_node_doubts_what_is_older_than_that_or_than_its_patience_until_it_sees_again(
+    cluster: Cluster,
+) -> None:
+    a, clock = cluster.nodes["a"], cluster.clock
+
+    async def story() -> None:
+        spread = Spread(a, when_blind=WhenBlind.REVALIDATE)
+        other = Spread(a, when_blind=WhenBlind.REVALIDATE, conducts=False)
+        await spread.rounds()
+        cluster.down |= {"b", "c"}
+        await spread.rounds(count=2, seconds=200.0)
+        spread.spreader.sight.apply()
+        assert set(spread.doubts) <= {0.0}
+        await spread.rounds(count=2, seconds=200.0)
+        since = clock() - 200.0  # at the first of these rounds
+
+        for seconds, before in ((100.0, since), (600.0, since + 300.0)):
+            clock.advance(seconds)
+            spread.spreader.sight.apply()
+            await other.spreader.sight.read()
+            other.spreader.sight.apply()
+            assert spread.doubts[-1] == other.doubts[-1] == before
+        assert "revalidated" in spread.alarms()[0]
+
+        cluster.down.clear()
+        await spread.rounds()
+        await other.spreader.sight.read()
+        other.spreader.sight.apply()
+        assert spread.doubts[-1] == other.doubts[-1] == 0.0
 
     tell(story)
 
