@@ -15,7 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from shield.cdn.outbox import EdgeOutbox, EdgeStatus, QueuedCall
+from shield.cdn.outbox import EdgeOutbox, EdgeStatus, EdgeWish, QueuedCall
 from shield.cdn.posting import EdgePoster, EdgeTarget
 from shield.chance import draw
 from shield.complaints import Complaints
@@ -110,16 +110,18 @@ class EdgePurges:
         return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self._clock())
 
     def _hold(self, order: PurgeOrder, targets: Sequence[EdgeTarget], now: float) -> bool:
-        is_new = False
+        wishes, due = list[EdgeWish](), now + HOLD_SECONDS
         for target in targets:
-            name, due = target.edge.name, now + HOLD_SECONDS
             plans = [plan(order, target.edge, f"{order.id}-{now:.0f}-{each}") for each in (1, 2)]
-            times = [due, due + target.again] if target.again else [due]
-            try:
-                is_new |= self._outbox.add(order.id, name, plans, at=now, due=times)
-            except StoreError as error:
-                said = "purge %s isn't passed on to %s: %s. Purge it there"
-                log.error(said, order.id, name, error)
+            times = (due, due + target.again) if target.again else (due,)
+            wishes.append(EdgeWish(target.edge.name, tuple(plans), times))
+        try:
+            is_new, full = self._outbox.add(order.id, wishes, now)
+        except StoreError as error:
+            log.error("purge %s isn't passed on to CDNs: %s. Purge it there", order.id, error)
+            return False
+        for name in full:
+            log.error("purge %s isn't passed on to %s: too many calls wait. Purge it there", order.id, name)
         return is_new
 
     async def release(self, order_id: str) -> None:
