@@ -143,3 +143,11 @@ def test_cloudfront_needs_no_base_url(ground: Ground) -> None:
 
     (target,) = edge_targets(settings)
     assert (target.edge.place, target.api, target.again) == ("E1", "https://cloudfront.amazonaws.com", 0.0)
+
+
+def test_an_api_of_a_cdn_over_plain_http_is_noted(ground: Ground) -> None:
+    def notes(api: str) -> str:
+        return " ".join(ground.load(edge(f"{CLOUDFLARE}, token: x, api: '{api}'")).notes)
+
+    assert "purge.edges.images.api: its token is sent over plain HTTP" in notes("http://proxy.example")
+    assert "plain HTTP" not in notes("http://127.0.0.1:8080") + notes("https://proxy.example")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.cdn.passing import HOLD_SECONDS
 from shield.shared import Seat
 from tests.admin.calls import ask
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -52,11 +53,12 @@ def test_a_purge_goes_on_to_the_cdn_after_its_answer(node: Shield, receiver: Rec
     assert 'shield_edge_purges_total{edge="images",result="sent"' in ask(node, "GET", "/metrics").text
 
 
-def test_a_refused_order_and_a_trial_stay_here(node: Shield, receiver: Receiver) -> None:
+def test_a_refused_order_and_a_trial_stay_here(node: Shield, receiver: Receiver, clock: FakeClock) -> None:
     assert ask(node, "POST", "/purge", json={"paths": ["/%zz"], "id": "job-1"}).status_code == 400
     assert ask(node, "POST", "/purge", json={"paths": ["/a"], "dry_run": True}).status_code == 200
     assert ask(node, "POST", "/store/remove", json={"paths": ["/b"]}).status_code == 200
 
+    clock.advance(HOLD_SECONDS)
     node.call(node.node.figures.edges.tick)
 
     assert [each.path for each in receiver.wait_for(1)] == ["/purge/images.example/b"]

@@ -52,6 +52,16 @@ class EdgeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeWish:
+    """An order for a CDN: a plan for each time that it is sent, and when that is `due`, until `release` says
+    otherwise."""
+
+    edge: str
+    plans: tuple[EdgePlan, ...]
+    due: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class QueuedCall:
     """A call of an order; `attempts` have failed."""
 
@@ -73,26 +83,31 @@ class EdgeOutbox:
     def _path(self) -> Path:
         return self._place()
 
-    def add(self, order_id: str, edge: str, plans: Sequence[EdgePlan], *, at: float, due: Sequence[float]) -> bool:
-        """Queue an order's calls for a CDN: a plan for each time that it is sent, and when that is due, until
-        `release` says otherwise. False: the order was queued before. Raises StoreError if too many calls wait, too.
+    def add(self, order_id: str, wishes: Sequence[EdgeWish], at: float) -> tuple[bool, list[str]]:
+        """Queue an order's calls for CDNs, in one go; whether it is new at any of them, and those that don't get it,
+        since too many calls wait for them.
         """
+        is_new, full = False, list[str]()
         with self._open() as file:
-            (waiting,) = file.execute("SELECT COUNT(*) FROM calls WHERE edge = ?", (edge,)).fetchone()
-            if waiting + len(plans[0].calls) > MOST_WAITING:
-                raise StoreError(f"{waiting:,} calls wait for {edge}")
-            row = (order_id, edge, at, due[0], json.dumps(plans[0].notes), len(plans[0].calls))
-            found = file.execute(
-                "INSERT OR IGNORE INTO passed (id, edge, at, held, notes, calls) VALUES (?,?,?,?,?,?)", row
-            )
-            if not found.rowcount:
-                return False
-            for each, plan, when in zip(_ROUNDS, plans, due, strict=False):
-                file.executemany(
-                    "INSERT INTO calls (id, edge, round, due, call) VALUES (?,?,?,?,?)",
-                    [(order_id, edge, each, when, call.plain()) for call in plan.calls],
+            for wish in wishes:
+                edge, first = wish.edge, wish.plans[0]
+                (waiting,) = file.execute("SELECT COUNT(*) FROM calls WHERE edge = ?", (edge,)).fetchone()
+                if waiting + len(first.calls) > MOST_WAITING:
+                    full.append(edge)
+                    continue
+                row = (order_id, edge, at, wish.due[0], json.dumps(first.notes), len(first.calls))
+                found = file.execute(
+                    "INSERT OR IGNORE INTO passed (id, edge, at, held, notes, calls) VALUES (?,?,?,?,?,?)", row
                 )
-            return True
+                if not found.rowcount:
+                    continue
+                is_new = True
+                for each, plan, when in zip(_ROUNDS, wish.plans, wish.due, strict=False):
+                    file.executemany(
+                        "INSERT INTO calls (id, edge, round, due, call) VALUES (?,?,?,?,?)",
+                        [(order_id, edge, each, when, call.plain()) for call in plan.calls],
+                    )
+        return is_new, full
 
     def release(self, order_id: str, now: float) -> None:
         """An order was carried out: it is due now, and once more as long after as was said."""
@@ -121,21 +136,23 @@ class EdgeOutbox:
             ).fetchall()
         return [QueuedCall(number, id_, name, attempts, EdgeCall.read(c)) for number, id_, name, attempts, c in rows]
 
-    def made(self, number: int) -> None:
-        """The CDN took it."""
+    def made(self, calls: Sequence[QueuedCall]) -> None:
+        """The CDN took them."""
         with self._open() as file:
-            file.execute("DELETE FROM calls WHERE number = ?", (number,))
+            file.executemany("DELETE FROM calls WHERE number = ?", [(call.number,) for call in calls])
 
-    def delayed(self, number: int) -> None:
+    def delayed(self, calls: Sequence[QueuedCall]) -> None:
         """An attempt failed."""
         with self._open() as file:
-            file.execute("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", (number,))
+            numbers = [(call.number,) for call in calls]
+            file.executemany("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", numbers)
 
-    def given_up(self, call: QueuedCall) -> None:
-        """It isn't tried again."""
+    def given_up(self, calls: Sequence[QueuedCall]) -> None:
+        """They aren't tried again."""
         with self._open() as file:
-            file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
-            file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
+            for call in calls:
+                file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
+                file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
 
     def waiting(self) -> Mapping[str, int]:
         """The calls that wait, by CDN."""

@@ -15,13 +15,13 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from shield.cdn.outbox import EdgeOutbox, EdgeStatus, QueuedCall
+from shield.cdn.outbox import EdgeOutbox, EdgeStatus, EdgeWish, QueuedCall
 from shield.cdn.posting import EdgePoster, EdgeTarget
 from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.edge_purge import LONGEST_WAIT, EdgeAnswer, next_wait, plan
+from shield.rules.edge_purge import LONGEST_WAIT, EdgeCall, merged, next_wait, plan
 from shield.rules.purge_orders import PurgeOrder
 
 log = logging.getLogger("shield.purge")
@@ -29,7 +29,7 @@ log = logging.getLogger("shield.purge")
 HOLD_SECONDS = 60.0
 """For which an order that is being carried out, or whose node was killed meanwhile, isn't sent."""
 
-_BATCH = 50
+_BATCH = 200
 _PRUNE_SECONDS = 3600.0
 _LOSS_SECONDS = 3600.0  # for which a call that was given up is a trouble
 
@@ -110,16 +110,18 @@ class EdgePurges:
         return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self._clock())
 
     def _hold(self, order: PurgeOrder, targets: Sequence[EdgeTarget], now: float) -> bool:
-        is_new = False
+        wishes, due = list[EdgeWish](), now + HOLD_SECONDS
         for target in targets:
-            name, due = target.edge.name, now + HOLD_SECONDS
             plans = [plan(order, target.edge, f"{order.id}-{now:.0f}-{each}") for each in (1, 2)]
-            times = [due, due + target.again] if target.again else [due]
-            try:
-                is_new |= self._outbox.add(order.id, name, plans, at=now, due=times)
-            except StoreError as error:
-                said = "purge %s isn't passed on to %s: %s. Purge it there"
-                log.error(said, order.id, name, error)
+            times = (due, due + target.again) if target.again else (due,)
+            wishes.append(EdgeWish(target.edge.name, tuple(plans), times))
+        try:
+            is_new, full = self._outbox.add(order.id, wishes, now)
+        except StoreError as error:
+            log.error("purge %s isn't passed on to CDNs: %s. Purge it there", order.id, error)
+            return False
+        for name in full:
+            log.error("purge %s isn't passed on to %s: too many calls wait. Purge it there", order.id, name)
         return is_new
 
     async def release(self, order_id: str) -> None:
@@ -168,11 +170,11 @@ class EdgePurges:
         try:
             await self._prune()
             while batch := await asyncio.to_thread(self._outbox.due, name, self._clock(), _BATCH):
-                for queued in batch:
+                for call, queued in _together(batch):
                     target = self._targets.get(name)
-                    if target is None or not await self._make(queued, target, edge):
+                    if target is None or not await self._make(call, queued, target, edge):
                         return
-                    await self._rest(queued.call.pace)
+                    await self._rest(call.pace)
             waiting = await asyncio.to_thread(self._outbox.waiting)
             edge.counts.waiting = waiting.get(name, 0)
         except StoreError as error:
@@ -181,35 +183,33 @@ class EdgePurges:
         finally:
             edge.task = None
 
-    async def _make(self, queued: QueuedCall, target: EdgeTarget, edge: _Edge) -> bool:
-        """Whether the next call may follow."""
-        answer = await self._poster.post(target, queued.call)
+    async def _make(self, call: EdgeCall, queued: Sequence[QueuedCall], target: EdgeTarget, edge: _Edge) -> bool:
+        """Whether the next call may follow this one, which stands for all that is `queued` here."""
+        answer = await self._poster.post(target, call)
         name, now = target.edge.name, self._clock()
         if answer.problem is None:
-            await asyncio.to_thread(self._outbox.made, queued.number)
+            await asyncio.to_thread(self._outbox.made, queued)
             edge.counts.sent += 1
             if edge.fault is not None:
                 log.warning("purges are passed on to %s again, after %.0f s", name, now - edge.fault.since)
             edge.fault = None
             return True
-        wait = next_wait(queued.attempts + 1, answer, self._chance())
+        attempts = queued[0].attempts + 1
+        wait = next_wait(attempts, answer, self._chance())
         if wait is None:
             await asyncio.to_thread(self._outbox.given_up, queued)
-            self._give_up(queued, edge, answer, now)
+            edge.counts.failed += 1
+            edge.fault, edge.loss = None, _EdgeTrouble(now, f"purge {queued[0].id}: {answer.problem}")
+            said = "purge %s isn't passed on to %s, after %d attempts: %s. Purge it there"
+            log.error(said, queued[0].id, name, attempts, answer.problem)
             return True
-        await asyncio.to_thread(self._outbox.delayed, queued.number)
+        await asyncio.to_thread(self._outbox.delayed, queued)
         edge.counts.retried += 1
         edge.rests_until = now + wait
         edge.fault = _EdgeTrouble(now if edge.fault is None else edge.fault.since, answer.problem)
         said = "purges aren't passed on to %s: %s; tried again in %.0f s"
         self._complaints.say(name, now, said, name, answer.problem, wait)
         return False
-
-    def _give_up(self, queued: QueuedCall, edge: _Edge, answer: EdgeAnswer, now: float) -> None:
-        edge.counts.failed += 1
-        edge.fault, edge.loss = None, _EdgeTrouble(now, f"purge {queued.id}: {answer.problem}")
-        said = "purge %s isn't passed on to %s, after %d attempts: %s. Purge it there"
-        log.error(said, queued.id, queued.edge, queued.attempts + 1, answer.problem)
 
     async def _prune(self) -> None:
         now = self._clock()
@@ -249,3 +249,13 @@ class EdgePurges:
         if tasks:
             await asyncio.wait(tasks)
         await self._poster.close()
+
+
+def _together(batch: Sequence[QueuedCall]) -> Iterator[tuple[EdgeCall, list[QueuedCall]]]:
+    """Calls that stand for several. One that failed before goes alone: it may be the one that the CDN can't take."""
+    for each in batch:
+        if each.attempts:
+            yield each.call, [each]
+    fresh = [each for each in batch if not each.attempts]
+    for call, places in merged([each.call for each in fresh]):
+        yield call, [fresh[place] for place in places]

@@ -164,6 +164,11 @@ def _edges(said: Mapping[str, Any]) -> str:
     return "".join([f"; at {name}: {'; '.join([each['state'], *each['notes']])}" for name, each in found.items()])
 
 
+def _at_edges(said: Mapping[str, Any]) -> str:
+    """The same in a few words."""
+    return "".join([f"; at {name}: {each['state']}" for name, each in said.get("edge", {}).items()])
+
+
 def _named(said: Mapping[str, Any]) -> str:
     return in_words({kind: said[kind] for kind in SHOWN_KINDS if said.get(kind)})
 
@@ -174,7 +179,7 @@ def _logged(said: Mapping[str, Any]) -> str:
     missing = ", ".join(said.get("missing", []))
     state = f" (not yet at {missing})" if missing else "" if said.get("completed") else " (under way)"
     what = f"{way}  {_named(said)}: {examples}"
-    return f"{shown(said['at'])}  {said.get('who')}  {what}  {said.get('id')}{state}{_edges(said)}"
+    return f"{shown(said['at'])}  {said.get('who')}  {what}  {said.get('id')}{state}{_at_edges(said)}"
 
 
 def _forecast(said: Mapping[str, Any]) -> list[str]:

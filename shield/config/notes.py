@@ -36,6 +36,7 @@ def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
         said = "without a ledger they begin at 0 after a restart: set state_directory, unless systemd gives one"
         yield str(tree.problem(("budgets",), said))
     yield from _webhooks(settings, tree)
+    yield from _edges(settings, tree)
     yield from _idle_fractions(settings, tree)
     yield from _credentials(settings, tree)
     yield from _readable_by_all(tree)
@@ -68,6 +69,15 @@ def _webhooks(settings: Settings, tree: Tree) -> Iterator[str]:
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             said = "alarms are sent over plain HTTP, and can be read and changed on their way"
             yield str(tree.problem((*alarms.WEBHOOKS, name, "url"), said))
+
+
+def _edges(settings: Settings, tree: Tree) -> Iterator[str]:
+    """APIs of CDNs over plain HTTP: calls carry tokens."""
+    for name, edge in settings.purge.edges.items():
+        parts = urlsplit(edge.api or "")
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            said = "its token is sent over plain HTTP, readable on the way: WHO READS IT CAN PURGE"
+            yield str(tree.problem((*purging.EDGES, name, "api"), said))
 
 
 def _idle_fractions(settings: Settings, tree: Tree) -> Iterator[str]:

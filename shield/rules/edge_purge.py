@@ -22,7 +22,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +34,12 @@ from shield.rules.written import space_and_path, target_of
 _CLOUDFLARE_BATCH, _CLOUDFLARE_PREFIXES = 100, 30
 _FASTLY_KEYS = 256
 _CLOUDFRONT_PATHS, _CLOUDFRONT_WILDCARDS = 300, 15
+_BATCHES = {
+    "files": _CLOUDFLARE_BATCH,
+    "tags": _CLOUDFLARE_BATCH,
+    "prefixes": _CLOUDFLARE_PREFIXES,
+    "surrogate_keys": _FASTLY_KEYS,
+}
 _CLOUDFRONT_SPACE = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
 _CLOUDFRONT_REGION, _CLOUDFRONT_SERVICE = b"us-east-1", b"cloudfront"
 
@@ -77,7 +83,7 @@ _CALLED = {
 _PACE = {
     EdgeProvider.CLOUDFLARE: 0.25,
     EdgeProvider.FASTLY: 0.04,
-    EdgeProvider.CLOUDFRONT: 1.0,
+    EdgeProvider.CLOUDFRONT: 0.5,
     EdgeProvider.BUNNY: 0.2,
 }
 """Seconds between two calls, by the CDNs' limits: of Cloudflare's plan Pro, of 100,000 an hour at Fastly. Lower
@@ -297,6 +303,31 @@ def _bunny(wishes: _Wishes, edge: PurgeEdge, reference: str) -> Iterator[EdgeCal
             yield EdgeCall(f"/purge?url={quote(base + path, safe='')}&async=true{exact}", pace=pace)
         for begin in wishes.prefixes:
             yield EdgeCall(f"/purge?url={quote(base + begin + '*', safe='')}&async=true", pace=_SLOW_PACE)
+
+
+def merged(calls: Sequence[EdgeCall]) -> list[tuple[EdgeCall, list[int]]]:
+    """Fewer calls that do the same, each with the places of those that it stands for: many orders name one URL or tag
+    alone, and the limits of Cloudflare and Fastly are on calls.
+    """
+    made: list[tuple[EdgeCall, list[int]]] = []
+    open_ones: dict[tuple[str, bool, str], tuple[int, list[str]]] = {}
+    for place, call in enumerate(calls):
+        said = json.loads(call.body) if call.media_type == "application/json" else {}
+        word, things = next(iter(said.items()), ("", None))
+        most = _BATCHES.get(word, 0)
+        if not isinstance(things, list) or not most:
+            made.append((call, [place]))
+            continue
+        kind = call.target, call.is_soft, word
+        at, known = open_ones.get(kind, (-1, []))
+        together = list(dict.fromkeys([*known, *things]))
+        if at >= 0 and len(together) <= most:
+            made[at] = replace(call, body=_json({word: together})), [*made[at][1], place]
+            open_ones[kind] = at, together
+        else:
+            open_ones[kind] = len(made), things
+            made.append((call, [place]))
+    return made
 
 
 def fields_of(edge: PurgeEdge, api: str, secrets: EdgeSecrets, call: EdgeCall, now: float) -> list[tuple[str, str]]:

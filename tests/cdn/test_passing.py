@@ -206,4 +206,38 @@ async def test_a_file_that_cannot_be_written_never_fails_the_purge(
     assert not await made.purges.hold(ORDER)
 
     assert await made.state() == "lost"
-    assert "purge job-1 isn't passed on to cdn: purges for CDNs" in caplog.text
+    assert "purge job-1 isn't passed on to CDNs: purges for CDNs" in caplog.text
+
+
+@in_a_loop
+async def test_orders_of_one_url_each_go_together_and_apart_once_the_cdn_refused_them(
+    rig: Callable[[], Rig], receiver: Receiver
+) -> None:
+    made = rig()
+    receiver.answers = [(400, {})]
+    for name in ("a", "b"):
+        await made.purges.hold(PurgeOrder(name, paths=(f"/{name}".encode(),)))
+        await made.purges.release(name)
+
+    await made.ticks()
+    made.clock.advance(2.0)
+    await made.ticks()
+
+    bases = [[url.rpartition("/")[2] for url in each.said["files"]] for each in receiver.got]
+    assert bases == [["a", "b"], ["a"], ["b"]]
+    assert [await made.state(name) for name in ("a", "b")] == ["sent", "sent"]
+    await made.purges.close()
+
+
+@in_a_loop
+async def test_a_cdn_for_which_too_many_calls_wait_gets_no_more(
+    rig: Callable[[], Rig], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shield.cdn.outbox.MOST_WAITING", 2)
+    made = rig()
+    await made.purges.hold(ORDER)
+
+    assert not await made.purges.hold(PurgeOrder("job-2", paths=(b"/b",)))
+
+    assert await made.state("job-2") == "lost" and await made.state() == "queued"
+    assert "purge job-2 isn't passed on to cdn: too many calls wait. Purge it there" in caplog.text

@@ -22,6 +22,7 @@ from shield.rules.edge_purge import (
     PurgeEdge,
     fields_of,
     judge_answer,
+    merged,
     next_wait,
     plan,
 )
@@ -179,6 +180,29 @@ def test_batches_hold_all_that_is_named_once_and_no_more_than_the_api_takes(
 def test_a_call_is_the_same_after_it_was_kept_as_text() -> None:
     for call in plan(order(paths=(b"/a",), tags=(b"x",), soft=True), FASTLY, "job-1-1").calls:
         assert EdgeCall.read(call.plain()) == call
+
+
+def test_calls_of_several_orders_are_one_up_to_the_limit_of_the_api() -> None:
+    made = [call for n in range(150) for call in plan(order(paths=(b"/%d" % n,)), CLOUDFLARE, "it").calls]
+    soft = list(plan(order(tags=(b"x",), soft=True), FASTLY, "it").calls)
+    hard = list(plan(order(tags=(b"x",)), FASTLY, "it").calls)
+
+    found = merged([*made, *soft, *hard, *soft])
+
+    assert [len(places) for _, places in found] == [100, 50, 2, 1]
+    assert sorted(place for _, places in found for place in places) == list(range(153))
+    assert [len(json.loads(call.body)["files"]) for call, _ in found[:2]] == [100, 50]
+    assert [(call.body, call.is_soft) for call, _ in found[2:]] == [
+        ('{"surrogate_keys":["x"]}', True),
+        ('{"surrogate_keys":["x"]}', False),
+    ]
+
+
+@pytest.mark.parametrize("edge", [CLOUDFRONT, BUNNY])
+def test_calls_that_cannot_be_merged_stay_as_they_are(edge: PurgeEdge) -> None:
+    made = list(plan(order(paths=(b"/a", b"/b"), tags=(b"x", b"y")), edge, "it").calls)
+
+    assert merged(made) == [(call, [place]) for place, call in enumerate(made)]
 
 
 def test_calls_of_cloudfront_are_signed_as_botocore_signs_them(monkeypatch: pytest.MonkeyPatch) -> None:
