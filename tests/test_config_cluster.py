@@ -102,4 +102,5 @@ def test_members_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_resta
     assert waiting(running, given) == ("cluster.listen", "cluster.secret")
     assert waiting(running, alone) == waiting(alone, running) == ("cluster",)
     assert held_over(running, alone).cluster == running.cluster
-    assert [needs_restart(path) for path in (["cluster", "tls", "ca_file"], ["cluster", "nodes"])] == [True, False]
+    for path, needs in ((("tls", "ca_file"), True), (("when_blind",), True), (("bus",), True), (("nodes",), False)):
+        assert needs_restart(["cluster", *path]) is needs

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from shield.config.cluster import ClusterSettings
 from shield.config.places import KeyPath, dotted
 from shield.config.settings import Settings
 
@@ -17,9 +18,8 @@ _FIXED = ("node", "listen", "workers", "cache", "state_directory", "ledger")
 _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
-
-_OF_CLUSTER = ("dns", "address", "listen", "near", "secret", "secret_file", "tls")
-"""Keys of `cluster` that need a restart, since its listener and connections are made of them."""
+_OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key != "nodes"])
+"""Keys of `cluster` that need a restart: its listener, connections, bus and journal are made of them."""
 
 _WHOLE = ("tls", "cluster")
 """Sections that need a restart if they are added or removed."""
