@@ -144,13 +144,21 @@ class EngineBus:
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        """Whatever redis-py waits for, a command ends in time. Raises BusError."""
+        """Whatever redis-py waits for, a command ends in time. Raises BusError; and CancelledError where redis-py has
+        swallowed one, so that a task which is cancelled ends.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        cancels = task.cancelling()
         try:
             async with asyncio.timeout(2.0 * self._seconds):
                 yield
         except self._errors as error:
-            said = str(error) or "no answer in time"
-            raise BusError(f"bus {self._address}: {said}") from None
+            if task.cancelling() == cancels:
+                said = str(error) or "no answer in time"
+                raise BusError(f"bus {self._address}: {said}") from None
+        if task.cancelling() > cancels:
+            raise asyncio.CancelledError
 
 
 def _client(address: EngineAddress, seconds: float) -> Any:

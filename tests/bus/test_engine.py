@@ -164,3 +164,24 @@ def test_a_wrong_password_is_said_without_it(tmp_path: Path) -> None:
 
     with Engine(program, tmp_path, options=["--requirepass", "right"]) as engine:
         asyncio.run(story(engine))
+
+
+def test_a_cancelled_task_ends_though_the_client_swallows_it() -> None:
+    class Swallowing:
+        async def xadd(self, *_: object, **__: object) -> bytes:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return b"1-0"
+            return b"2-0"
+
+    async def told() -> None:
+        bus = EngineBus(engine_address("redis://127.0.0.1:1/0"))
+        bus._client = Swallowing()
+        task = asyncio.ensure_future(bus.append("orders", b""))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(told())

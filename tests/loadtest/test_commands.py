@@ -61,7 +61,7 @@ WITH_WRK = {
 LONG = {
     *("loadtest.amplification", "loadtest.midbody", "loadtest.slow", "loadtest.peers"),
     *("loadtest.compare --before ../older", "loadtest.growth", "loadtest.overload", "loadtest.tail"),
-    *("loadtest.cluster", "loadtest.nodes"),
+    *("loadtest.cluster", "loadtest.cluster --only purges --nodes 30", "loadtest.nodes"),
     *(f"loadtest.disk {name}" for name in ("cold", "purge", "restart", "size", "workers")),
     "loadtest.peers --servers shield --before ../older",
     "loadtest.locust zipf failover --seconds 60 --users 50 --rate 20",
