@@ -11,7 +11,7 @@ from shield.errors import ShieldError, StoreError
 from shield.messages import Request
 from shield.outcome import PURGE, Outcome
 from shield.purge_orders import OrderConflictError
-from shield.reply import Client, Replies, Reply
+from shield.reply import Client, Replies, Reply, WholeReply
 from shield.rules.purge_access import PurgeAccess
 from shield.rules.purge_orders import OrderError, order_of
 from shield.rules.purging import TooManyGlobsError
@@ -32,9 +32,9 @@ class PurgeRequests:
 
     def begin(
         self, request: Request, client: Client, replies: Replies, access: PurgeAccess, *, peer: str
-    ) -> PurgeTransfer:
+    ) -> WholeReply:
         """Begin one of a client from this address. The client may be called back before this returns."""
-        transfer = PurgeTransfer(client)
+        transfer = WholeReply(client)
         why = access.objection(request, peer)
         if why is not None:
             transfer.end(replies.bare(403, "forbidden", request, self._clock(), Outcome(detail=why, refused=True)))
@@ -75,33 +75,3 @@ def _status_of(error: ShieldError) -> int:
     if isinstance(error, OrderConflictError | TooManyGlobsError):
         return 409
     return 500 if isinstance(error, StoreError) else 400
-
-
-class PurgeTransfer:
-    """One under way, as its front sees it: the answer comes whole, or not at all if the client has left."""
-
-    __slots__ = ("_client",)
-
-    def __init__(self, client: Client) -> None:
-        self._client: Client | None = client
-
-    @property
-    def over(self) -> bool:
-        """Whether the client has got the answer, or is gone."""
-        return self._client is None
-
-    def end(self, reply: Reply) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.reply(reply)
-
-    def advance(self) -> None:
-        """There is nothing to go on with."""
-
-    def abandon(self) -> None:
-        """The client is gone; the purge goes on."""
-        self._client = None
-
-    def held(self) -> tuple[int, int] | None:
-        """No body is in memory."""
-        return None

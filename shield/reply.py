@@ -94,6 +94,35 @@ class UnderWay(Protocol):
         """The body in memory that it reads, and its bytes."""
 
 
+class WholeReply:
+    """A request whose reply comes whole, or not at all if the client has left; its work goes on all the same."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        self._client: Client | None = client
+
+    @property
+    def over(self) -> bool:
+        return self._client is None
+
+    def end(self, reply: Reply) -> None:
+        """This is the reply."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.reply(reply)
+
+    def advance(self) -> None:
+        """There is nothing to go on with."""
+
+    def abandon(self) -> None:
+        self._client = None
+
+    def held(self) -> tuple[int, int] | None:
+        """No body is in memory."""
+        return None
+
+
 class Replies:
     """Makes replies in the name of one node.
 

@@ -27,7 +27,7 @@ from shield.peers import words
 from shield.peers.cluster import Cluster
 from shield.peers.front import PeerConnection, PeerFront, PeerProxy
 from shield.peers.nodes import BODY, HELLO, LARGEST
-from shield.reply import Client, Reply, UnderWay
+from shield.reply import Client, Reply, UnderWay, WholeReply
 from shield.rules import peer_auth
 from shield.rules.freshness import Freshness
 from shield.rules.heat import Heat
@@ -167,13 +167,13 @@ class NodeProxy(PeerProxy):
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = "") -> UnderWay:
         if request.target[:1] != b"*":
             return super().open(request, client, regime)
-        order = _Order(client)
+        order = WholeReply(client)
         task = asyncio.get_running_loop().create_task(self._carry_out(request, order))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return order
 
-    async def _carry_out(self, request: Request, order: _Order) -> None:
+    async def _carry_out(self, request: Request, order: WholeReply) -> None:
         sender, body = request.get(peer_auth.FIELD).decode("ascii", "replace"), b""
         for name, value in request.fields:
             if name == BODY:
@@ -195,34 +195,6 @@ class NodeProxy(PeerProxy):
 def _in_json(body: bytes) -> Reply:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
     return Reply(200, head, (body,), len(body), PLAIN_HIT)
-
-
-class _Order:
-    """One under way, as its front sees it."""
-
-    __slots__ = ("_client",)
-
-    def __init__(self, client: Client) -> None:
-        self._client: Client | None = client
-
-    @property
-    def over(self) -> bool:
-        return self._client is None
-
-    def end(self, reply: Reply) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.reply(reply)
-
-    def advance(self) -> None:
-        """There is nothing to go on with."""
-
-    def abandon(self) -> None:
-        """The other node doesn't wait any more; the order is carried out."""
-        self._client = None
-
-    def held(self) -> tuple[int, int] | None:
-        return None
 
 
 class NodeConnection(PeerConnection):
