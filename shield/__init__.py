@@ -171,9 +171,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects,
-                foretold (of it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile
-                (with the ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as
-                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
+                foretold (of it), bill, zones (days and months of providers), focus (its rows for FinOps tools),
+                reports (of providers, on reads), reconcile (with the ledger), advice (changes that save), key_trial,
+                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
                 rate_limit, warming, persistence, exact, amplification, locations, policy, reach, certificates,
                 rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that
                 one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
