@@ -144,7 +144,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
     bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
-                of one
+                of one; clients: of it, with sentinels, or as a cluster; reasons: why it can't be used
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
