@@ -15,9 +15,10 @@ Two decisions, two pure functions, and all of RFC 9111 behind them (`rules.verdi
 
 Packages and modules, from the top down. Imports point down only; `tests/test_architecture.py` checks that.
 
-    __main__    python -m shield
+    __main__    the command `shield`
     cli         the commands, which parse, call and print, and have no logic of their own; admin: requests to the
                 running node
+    start       the beginning of `shield serve`; serving: its settings, and the node that they make
     supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
@@ -155,6 +156,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     compiled    whether this installation is
+    generated   methods of dataclasses, compiled once for all starts
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
