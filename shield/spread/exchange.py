@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -50,6 +51,8 @@ class OrderExchange:
         self._under_way: dict[str, asyncio.Task[bool]] = {}
         self._complaints = Complaints(log, seconds=60.0)
         self.heard: dict[str, tuple[float, SpreadMessage]] = {}
+        self.calm_until = -math.inf
+        """Before that time failures are no news: other nodes may be starting, too."""
         self.failed: dict[str, tuple[float, str]] = {}
         """Nodes to which the last attempt failed: since when, and why."""
 
@@ -101,7 +104,8 @@ class OrderExchange:
                 known, before = answer, (said.positions, answer.positions)
         except (ShieldError, OSError) as error:
             self.failed.setdefault(name, (self._now(), str(error)))
-            self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
+            if self._now() >= self.calm_until:
+                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
             return False
         self.failed.pop(name, None)
         return True

@@ -24,6 +24,7 @@ from shield.rules.purging import SHARES
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
+from shield.spread.latecomers import GRACE_SECONDS, Latecomers
 from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
 from shield.spread.outdating import Outdating
@@ -98,6 +99,7 @@ class Spreader:
         self.outdating = outdating
         self._terms = terms
         self._now = now
+        self._clock = clock
         self._hints = hints
         self._is_empty = is_empty
         self._is_first = is_first
@@ -118,6 +120,7 @@ class Spreader:
         self._compared_at = self._trimmed_at = -float("inf")
         self._new_since: float | None = None  # own orders that others lack are there
         self._failing_since: float | None = None
+        self._latecomers = Latecomers()
         self._undone: dict[tuple[str, int], float] = {}  # orders to be carried out, and since when that is known
         self._gaps = 0
         self.sight = Sight(journal, terms, conducts=conducts, doubt=doubt, now=now, clock=clock)
@@ -165,6 +168,7 @@ class Spreader:
             wanted = await asyncio.to_thread(self.journal.wanted, orders)
             done = await self._carry_out_orders(wanted)
             await asyncio.to_thread(self.journal.complete, done)
+            self._latecomers.carried_out([order for order in done if order.node != self.journal.node])
         return done
 
     def ring(self, query: bytes = b"") -> bytes:
@@ -191,16 +195,18 @@ class Spreader:
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
         await self._read_digests()
-        is_new = self._is_first and await self._knows_nothing()  # before the rounds bring it orders
+        is_new = self._is_first and await self._is_new()  # before the rounds bring it orders
         self._work = asyncio.get_running_loop().create_task(self._run())
         if not self._is_first:
             return
+        started = self._clock()
+        self.exchange.calm_until = self._now() + GRACE_SECONDS
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.sight.begin()
                 await self._again(0.0)
                 reached = await self.exchange.with_nodes(self._nodes.others())
-                if is_new and reached and await asyncio.to_thread(self._is_empty):
+                if is_new and reached:
                     await self._begin_at_floors(reached)
                 if self._line is not None:
                     await self._line.caught_up.wait()
@@ -209,14 +215,15 @@ class Spreader:
         except StoreError as error:
             log.error("orders of other nodes can't be carried out: %s", error)
         away = [node for node in self._nodes.others() if node not in self.exchange.heard]
-        if away:
-            log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
+        self._latecomers.begin(away, self._now(), started=started, is_new=is_new)
 
-    async def _knows_nothing(self) -> bool:
+    async def _is_new(self) -> bool:
+        """Whether it knows of no orders, and has nothing stored."""
         try:
-            return not (await asyncio.to_thread(self.journal.state)).positions
+            is_known = bool((await asyncio.to_thread(self.journal.state)).positions)
         except StoreError:
             return False
+        return not is_known and await asyncio.to_thread(self._is_empty)
 
     async def _begin_at_floors(self, reached: Sequence[str]) -> None:
         """A node that has nothing stored needn't know what the others have forgotten."""
@@ -335,6 +342,7 @@ class Spreader:
             elif self._new_since is None:
                 self._new_since = now
             wanted = set(lacking) if not by_bus or now - (self._new_since or now) >= _DIRECT_SECONDS else set()
+            wanted |= self._latecomers.away & set(others)
             wanted |= (self._behind() if self._stuck is None else set(others)) & set(others)
             every = _SELDOM_SECONDS if by_bus else _OFTEN_SECONDS
             if now - self._compared_at >= every:
@@ -342,6 +350,7 @@ class Spreader:
                 wanted |= set(random.sample(others, min(_SOME, len(others))))
             for node in sorted(wanted):
                 self._bring(node, now)
+            self._latecomers.look(self.exchange.heard, now)
             await self._look_around(now, others, by_bus=by_bus)
             if now - self._trimmed_at >= _TRIM_SECONDS:
                 self._trimmed_at = now
