@@ -234,7 +234,7 @@ def build(
         place,
         cluster,
         owners,
-        conducts=lambda: origins.conducts,
+        origins,
         in_force=in_force,
         store=store,
         orders=purge_orders,
@@ -307,6 +307,8 @@ def build(
     )
     accounting.add(signs.observe)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    if spreader is not None and spreader.hints is not None:
+        spreader.hints.ramps, ramps.elsewhere = ramps, spreader.hints.elsewhere
     alarms = AlarmWatch(
         place.shared.alarms,
         AlarmSources(

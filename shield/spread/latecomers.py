@@ -48,7 +48,9 @@ class Latecomers:
         since = now - self._ready_at
         if not self.away:
             if self._late:
-                text = "%d orders that were given while this node was away hold here only since %.0f s after its start"
+                text = (
+                    "%d orders that were given while this node was away hold here only since %.0f s after its start"
+                )
                 log.warning(text, self._late, since)
             else:
                 log.info("the other nodes were asked for orders %.0f s after the start: none was missing", since)

@@ -23,6 +23,7 @@ from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purging import SHARES
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
+from shield.spread.hints import Hints
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.latecomers import GRACE_SECONDS, Latecomers
 from shield.spread.limits import ClusterLimits
@@ -43,7 +44,7 @@ _ROUND_SECONDS = 1.0
 _DIRECT_SECONDS = 0.5  # for the bus to bring an order; then it goes to the node itself
 _RETRY_SECONDS = 1.0  # between two attempts at a node that can't be reached
 _OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of the others, without a bus and with one
-_SOME = 3
+_SOME, _TOLD = 3, 16  # nodes: to compare with at a time, to tell of news
 _TRIM_SECONDS = 3600.0
 _LASTING_SECONDS = 5.0
 _OWN = 12  # times as long for those that are being carried out for their callers: of a million paths, say
@@ -82,7 +83,7 @@ class Spreader:
         now: Callable[[], float],
         clock: Callable[[], float],
         doubt: Callable[[float], None],
-        hints: Callable[[], Mapping[str, object]] = dict,
+        hints: Hints | None = None,
         is_empty: Callable[[], bool] = lambda: False,
         is_first: bool = True,
         limits: ClusterLimits | None = None,
@@ -100,12 +101,16 @@ class Spreader:
         self._terms = terms
         self._now = now
         self._clock = clock
-        self._hints = hints
+        self.hints = hints
         self._is_empty = is_empty
         self._is_first = is_first
         self._limits = limits
         self._alone = asyncio.Lock()
-        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now)
+        self._say: Callable[[], Mapping[str, Any]] = dict if hints is None else hints.say
+        self._hear = _ignore if hints is None else hints.hear
+        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now, say=self._say, hear=self._hear)
+        if hints is not None:
+            hints.urge = self._speak
         self._bus: Bus | None = None
         self._line: BusLine | None = None
         self._news = asyncio.Event()
@@ -194,6 +199,8 @@ class Spreader:
 
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
+        if self.hints is not None:
+            await self.hints.begin()
         await self._read_digests()
         is_new = self._is_first and await self._is_new()  # before the rounds bring it orders
         self._work = asyncio.get_running_loop().create_task(self._run())
@@ -236,6 +243,8 @@ class Spreader:
     def tick(self) -> None:
         """Once a second."""
         self.sight.apply()
+        if self.hints is not None:
+            self.hints.look()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().create_task(self._read_digests())
         if self._work is not None and self._work.done() and not self._work.cancelled():
@@ -252,6 +261,8 @@ class Spreader:
         if tasks:
             await asyncio.wait(tasks)
         await self.exchange.close()
+        if self.hints is not None:
+            await self.hints.close()
         if self._bus is not None:
             await self._bus.close()
 
@@ -322,7 +333,7 @@ class Spreader:
         assert self._make_bus is not None
         if self._bus is None:
             self._bus = self._make_bus()
-        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._hints, now=self._now)
+        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._say, now=self._now)
         loop = asyncio.get_running_loop()
         limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
         return loop.create_task(self._line.run()), limits
@@ -351,6 +362,9 @@ class Spreader:
             for node in sorted(wanted):
                 self._bring(node, now)
             self._latecomers.look(self.exchange.heard, now)
+            if self._line is not None:
+                for node, told in self._line.state.said.items():
+                    self._hear(node, told)
             await self._look_around(now, others, by_bus=by_bus)
             if now - self._trimmed_at >= _TRIM_SECONDS:
                 self._trimmed_at = now
@@ -450,6 +464,17 @@ class Spreader:
             await self.sight.read()
         except StoreError:
             self._digests = b"", b""
+        if self.hints is not None:
+            await self.hints.refresh()
+
+    def _speak(self) -> None:
+        """Some hints mustn't wait: to all by the bus, to some of the others without."""
+        if self._line is not None and self._line.state.is_up:
+            self._line.speak()
+            return
+        others = self._nodes.others()
+        for node in random.sample(others, min(_TOLD, len(others))):
+            self._bring(node, self._now())
 
     async def _told(self) -> None:
         await self._tell()
@@ -458,6 +483,10 @@ class Spreader:
         self._news.set()
         if self._line is not None:
             self._line.ring()
+
+
+def _ignore(node: str, said: Mapping[str, Any]) -> None:
+    """Nobody makes anything of hints."""
 
 
 async def _ended(*tasks: asyncio.Task[None] | None) -> None:
