@@ -19,7 +19,7 @@ from rich.table import Table
 from shield.build.usage import ledger_path
 from shield.cli.check import read
 from shield.cli.rounded import billed_size
-from shield.cli.tables import TableError, as_text, csv_rows, is_columnar, parquet_rows, text_of
+from shield.cli.tables import TableError, as_text, csv_rows, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_share
 from shield.egress.ledger import Ledger, LedgerTerms
@@ -89,7 +89,7 @@ def _reconciled(settings: Settings, wish: ReconcileWish) -> tuple[Reconciled, st
     known = [row for row in chain.from_iterable(each.rows(0, 1 << 53) for each in ledgers) if row.origin]
     if not known:
         raise StoreError("the ledger is empty: a node with these settings fills it as it fetches from origins")
-    reads = chain.from_iterable(_reads(name, wish) for name in wish.files)
+    reads = chain.from_iterable(_reads(name, wish) for name in files_of(wish.files))
     kind, first = next(reads, (None, None))
     if kind is None or first is None:
         raise TableError(f"{', '.join(wish.files)}: no row tells of reads from a bucket")
