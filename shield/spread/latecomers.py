@@ -45,7 +45,7 @@ class Latecomers:
         if not self.away:
             return
         self.away.difference_update(heard)
-        since = now - self._ready_at
+        since = max(0.0, now - self._ready_at)
         if not self.away:
             if self._late:
                 text = (
