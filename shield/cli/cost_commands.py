@@ -54,7 +54,8 @@ def _bill(
         CostBy, typer.Option(help="Group by origin, provider, region, route, reason, day or tag.", metavar="WHAT")
     ] = CostBy.ORIGIN,
     month: Annotated[
-        str | None, typer.Option(help="Default: this month (UTC).", show_default=False, metavar="YEAR-MONTH")
+        str | None,
+        typer.Option(help="A month of the providers. Default: this one.", show_default=False, metavar="YEAR-MONTH"),
     ] = None,
     label: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from shield.rules.bill import Usage, bill, charges
+from shield.rules.bill import Charges, Usage, bill
 from shield.rules.prices import Price
 from shield.simulate.node import SimulatedCounts
 
@@ -149,5 +149,5 @@ def _bill(
         )
         for account, each in counts.fetches.items()
     ]
-    total = bill(usage, charges(usage, prices)).total
+    total = bill(usage, Charges(usage, prices)).total
     return total.money, float(total.unpriced)
