@@ -16,6 +16,7 @@ from shield.config.cluster import ClusterSettings
 from shield.config.settings import Settings
 from shield.errors import StoreError
 from shield.origin.origins import Origins
+from shield.origin.ramps import Ramps
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
 from shield.peers.nodes import Nodes
@@ -42,6 +43,7 @@ def spreader_of(
     cluster: Cluster | None,
     owners: Owners,
     origins: Origins,
+    ramps: Ramps,
     *,
     in_force: InForce,
     store: Store,
@@ -60,6 +62,7 @@ def spreader_of(
     nodes = cluster.nodes
     hints = Hints(
         origins,
+        ramps,
         store,
         journal,
         others=nodes.others,
@@ -70,7 +73,7 @@ def spreader_of(
         now=nodes.loop.time,
         clock=clock,
     )
-    origins.ranker.prior = hints.prior
+    origins.ranker.prior, ramps.elsewhere = hints.prior, hints.elsewhere
     spreader = Spreader(
         journal,
         nodes,

@@ -80,6 +80,7 @@ class Hints:
     def __init__(
         self,
         origins: Origins,
+        ramps: Ramps,
         store: Store,
         journal: OrderJournal,
         *,
@@ -92,6 +93,7 @@ class Hints:
         clock: Callable[[], float],
     ) -> None:
         self._origins = origins
+        self._ramps = ramps
         self._store = store
         self._journal = journal
         self._others = others
@@ -103,8 +105,6 @@ class Hints:
         self._clock = clock
         self._complaints = Complaints(log, seconds=600.0)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.ramps: Ramps | None = None
-        """To be set before the first look."""
         self.heard = HeardHints()
         self.urge: Callable[[], None] = lambda: None
         """Called when there is something to say that mustn't wait."""
@@ -145,7 +145,7 @@ class Hints:
         self._follow_ramps(now)
 
     def _found(self, now: float) -> Iterator[Hint]:
-        ramps = {} if self.ramps is None else self.ramps.all()
+        ramps = self._ramps.all()
         is_ours = self._origins.is_frozen
         for origin in self._origins.all():
             if not is_ours:
@@ -237,7 +237,7 @@ class Hints:
         ramped = {hint.origin for hints in self.heard.of(HintKind.RAMP, now).values() for hint in hints}
         for name in ramped:
             origin = self._origins.find(name)
-            if origin is None or self.ramps is None or name in self.ramps.all():
+            if origin is None or name in self._ramps.all():
                 continue
             elsewhere = self.elsewhere(name)
             nodes = ", ".join(sorted(elsewhere.steps))
@@ -250,16 +250,14 @@ class Hints:
                 self._task(self._join(name, elsewhere.to_join, nodes))
 
     async def _join(self, name: str, step: int, nodes: str) -> None:
-        assert self.ramps is not None
-        answer = await self.ramps.start(name, step)
+        answer = await self._ramps.start(name, step)
         if not answer.problems:
             log.warning("origin %s: %s ramp it, and it is new here: this node joins them", name, nodes)
 
     async def _pause(self, name: str, node: str) -> None:
-        ramps = self.ramps
-        ramp = None if ramps is None else ramps.all().get(name)
-        if ramps is not None and ramp is not None and ramp.status is RampStatus.RUNNING:
-            await ramps.pause(name)
+        ramp = self._ramps.all().get(name)
+        if ramp is not None and ramp.status is RampStatus.RUNNING:
+            await self._ramps.pause(name)
             said = (
                 "origin %s: node %s has aborted its ramp for trouble: the one here is paused; resume it or abort it"
             )

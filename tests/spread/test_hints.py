@@ -265,9 +265,7 @@ def test_a_ramp_that_trouble_ended_elsewhere_is_paused_here(
     second.wait_for(lambda: (ramp := ramp_of(second)) is not None and ramp.status is RampStatus.PAUSED)
     assert "node fra-0 has aborted its ramp for trouble: the one here is paused" in caplog.text
 
-    ramps = hints_of(second).ramps
-    assert ramps is not None
-    second.run(ramps.resume("iad"))
+    second.run(hints_of(second)._ramps.resume("iad"))
     told(cluster)
     resumed = ramp_of(second)
     assert resumed is not None and resumed.status is RampStatus.RUNNING  # the operator knows better
