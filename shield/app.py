@@ -151,8 +151,7 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     doorkeeper = Doorkeeper(admin_tokens(settings.admin))
-    secrets = SecretFiles(origins, in_force, None if cluster is None else cluster.nodes)
-    keys = ObtainedKeys(origins, clock=clock)
+    secrets, keys = SecretFiles(origins, in_force, cluster), ObtainedKeys(origins, clock=clock)
     secrets.admit = doorkeeper.admit_by
     log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
@@ -230,12 +229,14 @@ def build(
     distrust = Distrust(purge_orders, clock=clock)
     origins.conductor.doubted = distrust.doubt
     announcer = Announcer(in_force, purge, store, fills)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     spreader = spreader_of(
         settings,
         place,
         cluster,
         owners,
-        conducts=lambda: origins.conducts,
+        origins,
+        ramps,
         in_force=in_force,
         store=store,
         orders=purge_orders,
@@ -307,7 +308,6 @@ def build(
         ),
     )
     accounting.add(signs.observe)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
         place.shared.alarms,
         AlarmSources(
@@ -356,6 +356,7 @@ def build(
             access=log,
             ids=ids,
             tops=tops,
+            keeper=keeper,
             budgets=budgets,
             spikes=spikes,
             suspects=suspects,

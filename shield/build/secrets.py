@@ -28,7 +28,7 @@ from shield.edge.tls import ServerContext
 from shield.errors import ConfigError
 from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
-from shield.peers.nodes import Nodes
+from shield.peers.cluster import Cluster
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
 from shield.rules.alarms import AlarmCause, AlarmKind
@@ -47,15 +47,15 @@ class SecretFiles:
     """Updates origins, access rules, tokens and TLS listeners when their files are replaced. A service of the node.
 
     Made and used within one event loop. `show` is called with each new context for TLS handshakes with clients, and
-    `show_nodes` for those with other nodes; `admit` with the tokens of the admin API. `nodes` are those of the
-    cluster, if there is one.
+    `show_nodes` for those with other nodes; `admit` with the tokens of the admin API. `cluster` is that of the node,
+    if it has one.
     """
 
     name = "files with secrets"
 
-    def __init__(self, origins: Origins, in_force: InForce, nodes: Nodes | None = None) -> None:
+    def __init__(self, origins: Origins, in_force: InForce, cluster: Cluster | None = None) -> None:
         self._origins = origins
-        self._nodes = nodes
+        self._nodes = None if cluster is None else cluster.nodes
         self._nodes_tls = b""  # what is in use, if that is known
         self._in_force = in_force
         self.show: Callable[[ServerContext], None] = lambda context: None
