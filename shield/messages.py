@@ -119,7 +119,7 @@ class ResponseHead:
     fields: tuple[Field, ...]
     length: int | None
 
-    named: dict[bytes, bytes] = field(repr=False, compare=False)  # the last line's value of each name
+    named: dict[bytes, bytes] = field(init=False, repr=False, compare=False)  # the last line's value of each name
 
     def __init__(self, status: int, fields: tuple[Field, ...], length: int | None) -> None:
         self.status = status
