@@ -6,8 +6,8 @@ No measure of time: it is what someone has to read to know what happens to a req
 node in this process, whose origin is the tests' scripted one, and every function that runs on the node's event loop
 until the head is written to the client counts.
 
-- functions: each once, however often it runs; what is defined inside a function belongs to it. An `__init__` that only
-  assigns attributes isn't counted, written or not
+- functions: each once, however often it runs; what is defined inside a function belongs to it. An `__init__` that
+  only assigns attributes isn't counted, written or not
 - lines: those of these functions that hold code, from `def` to the last; no docstrings, comments and blank lines
 - files, and how often the next function is in another file than the last
 """
