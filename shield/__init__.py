@@ -131,9 +131,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
-                requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
-                the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
-                what is asked for most, on heavy: hitters of a stream; suspects: tallies of who costs most
+                requests, made of lines: exchanges as JSON, or of record: their fields by name, and output: its file;
+                request_ids: identifiers; logs: the log of events; levels: what it leaves out, for a while; livelog:
+                requests as they happen; top: what is asked for most, on heavy: hitters of a stream; suspects: tallies
+                of who costs most
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
