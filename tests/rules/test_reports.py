@@ -262,7 +262,7 @@ def test_a_cloud_storage_log_as_it_is() -> None:
         + f'"{int(DAY * 1e6)}","203.0.113.7","1","","GET","/images/a.png","200","0","245035","1200",'
         + '"storage.googleapis.com","https://x/, page 2","shield,gzip(gfe)","req-1","GET_Object","images","a.png"\n'
         + f'"{int(DAY * 1e6)}","203.0.113.8","1","","GET","/images/b.png","404","0","120","900",'
-        + '"storage.googleapis.com","","Mozilla/5.0 (Macintosh; Intel) like, Gecko","req-2","GET_Object","images","b.png"\n'
+        + '"storage.googleapis.com","","Mozilla/5.0 (Mac) like, Gecko","req-2","GET_Object","images","b.png"\n'
     )
 
     assert [(each.sent, each.is_ours, each.reader) for each in found] == [
