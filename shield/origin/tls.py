@@ -17,8 +17,8 @@ def client_context(ca_file: Path | None = None) -> ssl.SSLContext:
 
     TLS 1.2 at least, 1.3 where the origin has it; host names are checked. Raises ConfigError.
 
-    Who trusts the same authorities gets the same context, as long as somebody has it: reading those of the system takes
-    20 ms and a megabyte.
+    Who trusts the same authorities gets the same context, as long as somebody has it: reading those of the system
+    takes 20 ms and a megabyte.
     """
     try:
         trusted = (*_of_the_system(), b"" if ca_file is None else ca_file.read_bytes())
