@@ -121,8 +121,8 @@ class ClusterSettings(Section):
     price: PriceSettings | None = Field(
         default=None,
         description="Price of what this node sends to nodes of other regions. With it, and prices of origins, "
-        "another region is also asked where that is cheaper, and not asked where it is dearer, as the route's exchange "
-        "has it. If omitted: prices don't count.",
+        "another region is also asked where that is cheaper, and not asked where it is dearer, as the route's "
+        "exchange has it. If omitted: prices don't count.",
     )
     secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
         default=None,
