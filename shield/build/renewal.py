@@ -40,7 +40,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import all_prices, budget_terms
+from shield.build.usage import all_prices, budget_terms, sites_of
 from shield.cdn.passing import EdgePurges
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
@@ -177,7 +177,7 @@ class PreparedEdition:
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
-        parts.keeper.use(zones_of(all_prices(settings)))
+        parts.keeper.use(zones_of(all_prices(settings)), sites_of(settings))
         parts.budgets.use(budget_terms(settings))
         parts.spikes.use(spike_terms(settings))
         parts.suspects.use(prices_of(settings))
