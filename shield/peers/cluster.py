@@ -162,7 +162,7 @@ class Cluster:
         if found is None and (beyond := self._beyond(names, key, want)):
             found = await self._asked(beyond, key, request, want, hops=2)
             if found is not None:
-                was_hit = isinstance(found, Fetched) and found.detail == HIT
+                was_hit = isinstance(found, Fetched) and found.detail == PEER_HIT
                 self._figures.beyond += 1
                 self._figures.beyond_hits += was_hit
                 self._hits_in(beyond[0]).note(was_hit=was_hit)
