@@ -158,6 +158,7 @@ class NodeProxy(PeerProxy):
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,
                 "near": list(nodes.near),
+                "offer": nodes.own_offer().plain(),
             }
             return _in_json(json.dumps(said).encode())
         if request.target in self.orders:

@@ -30,6 +30,7 @@ from shield.origin.terms import PoolLimits, Timeouts
 from shield.peers import words
 from shield.peers.watch import Watch
 from shield.rules import peer_auth
+from shield.rules.beyond import RegionOffer
 from shield.rules.rendezvous import Rendezvous
 from shield.rules.ring import NodeRing
 
@@ -102,7 +103,7 @@ class NodeWorker:
 class OtherNode:
     """Another node: what it has told of itself, and its workers as far as they were asked."""
 
-    __slots__ = ("asked", "greet_at", "member", "near", "ring", "round_trip", "version", "workers")
+    __slots__ = ("asked", "greet_at", "member", "near", "offer", "ring", "round_trip", "version", "workers")
 
     def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
@@ -112,6 +113,7 @@ class OtherNode:
         self.asked: dict[int, NodeWorker] = {}
         self.greet_at = 0.0
         self.near: tuple[str, ...] = ()
+        self.offer = RegionOffer()
         self.round_trip: float | None = None
 
 
@@ -153,6 +155,8 @@ class Nodes:
         """What this node does for others, by target: all begin with a star."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
+        self.own_offer: Callable[[], RegionOffer] = RegionOffer
+        """What this node tells of prices in its own."""
         self.regions: Mapping[str, NodeRing] = {}
         """The rings of other regions."""
         self.ring = NodeRing({own: 1.0})
@@ -203,6 +207,11 @@ class Nodes:
         """Seconds to a node and back, by its last greeting; None if there was none."""
         other = self._others.get(name)
         return None if other is None else other.round_trip
+
+    def offer(self, name: str) -> RegionOffer:
+        """What a node told of prices in its region."""
+        other = self._others.get(name)
+        return RegionOffer() if other is None else other.offer
 
     def others(self) -> tuple[str, ...]:
         """The names of the other members, sorted."""
@@ -334,6 +343,7 @@ class Nodes:
             told = json.loads(said)
             workers, other.ring, other.version = int(told["workers"]), str(told["ring"]), str(told["version"])
             other.near = tuple(map(str, told.get("near", ())))
+            other.offer = RegionOffer.read(told.get("offer"))
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:
