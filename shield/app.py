@@ -259,11 +259,10 @@ def build(
     warmer = Warmer(proxy, store, origins, clock=clock)
     of_cluster = None
     if cluster is not None:
+        cluster.prices = budgets.prices
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
-        if spreader is not None:
-            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),

@@ -46,6 +46,7 @@ class ClusterFigures:
                 "hits": found.hits,
                 "refused": found.refused,
                 "beyond": found.beyond,
+                "beyond_hits": found.beyond_hits,
                 "inherited": self.cluster.heritage.found,
             },
             "secret": {
@@ -86,6 +87,7 @@ class ClusterFigures:
                 "Fetches of this node's own keys through another region, which is near to their origin",
                 found.beyond,
             ),
+            number("peer_node_beyond_hits", "Those that the other region had stored", found.beyond_hits),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(
                 "peer_node_refused",

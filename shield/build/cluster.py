@@ -26,8 +26,9 @@ from shield.peers.node_front import NodeFront, NodeProxy
 from shield.peers.nodes import Nodes
 from shield.peers.other import NodeMember
 from shield.peers.owners import Owners
-from shield.regime import InForce
+from shield.regime import InForce, Regime
 from shield.reply import Replies
+from shield.rules.beyond import RegionOffer
 from shield.rules.key import CacheKey
 from shield.rules.peer_secrets import PeerSecrets
 from shield.shared import Seat
@@ -91,12 +92,31 @@ def cluster_parts(
     )
     has_tls = settings.cluster is not None and settings.cluster.tls is not None
     proxy.join(cluster, workers=place.workers, is_tls=has_tls)
+    proxy.position = cluster.position
+    _compare_prices(settings, cluster, in_force)
     front = NodeFront(proxy, in_force.regime.limits, clock=clock)
     in_force.followed_by(front.follow)
     members, dns = None, None if settings.cluster is None else settings.cluster.dns
     if settings.cluster is not None and dns is not None:
         members = DnsMembers(cluster.nodes, dns.host, dns.port, settings.cluster.address)
     return ClusterParts(cluster, front, proxy, counters, members)
+
+
+def _compare_prices(settings: Settings, cluster: Cluster, in_force: InForce) -> None:
+    """Have the cluster compare prices of regions, and tell other nodes of those here."""
+    given = None if settings.cluster is None else settings.cluster.price
+    sending, nodes = None if given is None else given.price, cluster.nodes
+
+    def offer() -> RegionOffer:
+        known = cluster.prices()
+        return RegionOffer({name: price for name in nodes.near if (price := known.get(name)) is not None}, sending)
+
+    def follow(regime: Regime) -> None:
+        cluster.exchanges = {route.name: route.exchange for route in regime.routes}
+
+    nodes.own_offer = offer
+    follow(in_force.regime)
+    in_force.followed_by(follow)
 
 
 def nodes_tls(settings: Settings) -> ServerContext | None:

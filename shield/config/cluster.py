@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
 from shield.bus.address import engine_address
+from shield.config.price import PriceSettings
 from shield.config.section import (
     File,
     Listen,
@@ -124,7 +125,13 @@ class ClusterSettings(Section):
     near: tuple[Name, ...] = Field(
         default=(),
         description="Origins that this node's region is near to. Nodes of other regions then ask this one for their "
-        "objects, if it is nearer to them than the origin by measurement.",
+        "objects, if it is nearer to them than the origin, or cheaper, by measurement.",
+    )
+    price: PriceSettings | None = Field(
+        default=None,
+        description="Price of what this node sends to nodes of other regions. With it, and prices of origins, "
+        "another region is also asked where that is cheaper, and not asked where it is dearer, as the route's "
+        "exchange has it. If omitted: prices don't count.",
     )
     secret: Annotated[SecretStr, AfterValidator(_are_secrets)] | None = Field(
         default=None,

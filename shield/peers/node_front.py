@@ -157,6 +157,7 @@ class NodeProxy(PeerProxy):
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,
                 "near": list(nodes.near),
+                "offer": nodes.own_offer().plain(),
                 "secrets": nodes.secrets.told(now),
             }
             return _in_json(json.dumps(said).encode())

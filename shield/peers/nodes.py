@@ -30,6 +30,7 @@ from shield.peers import words
 from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode
 from shield.peers.watch import Watch
 from shield.rules import peer_auth
+from shield.rules.beyond import RegionOffer
 from shield.rules.peer_secrets import PeerSecrets
 from shield.rules.rendezvous import Rendezvous
 from shield.rules.ring import NodeRing
@@ -99,6 +100,8 @@ class Nodes:
         """What this node does for others, by target: all begin with a star."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
+        self.own_offer: Callable[[], RegionOffer] = RegionOffer
+        """What this node tells of prices in its own."""
         self.regions: Mapping[str, NodeRing] = {}
         """The rings of other regions."""
         self.ring = NodeRing({own: 1.0})
@@ -149,6 +152,11 @@ class Nodes:
         """Seconds to a node and back, by its last greeting; None if there was none."""
         other = self._others.get(name)
         return None if other is None else other.round_trip
+
+    def offer(self, name: str) -> RegionOffer:
+        """What a node told of prices in its region."""
+        other = self._others.get(name)
+        return RegionOffer() if other is None else other.offer
 
     def others(self) -> tuple[str, ...]:
         """The names of the other members, sorted."""
@@ -283,6 +291,7 @@ class Nodes:
             told = json.loads(said)
             workers, other.ring, other.version = int(told["workers"]), str(told["ring"]), str(told["version"])
             other.near = tuple(map(str, told.get("near", ())))
+            other.offer = RegionOffer.read(told.get("offer"))
             other.secrets, other.refusals = frozenset(map(str, told.get("secrets", ()))), 0
         except (ValueError, TypeError, KeyError):
             return

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from shield.origin.pool import Pool
+from shield.rules.beyond import RegionOffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class OtherNode:
         "greet_at",
         "member",
         "near",
+        "offer",
         "refusals",
         "ring",
         "round_trip",
@@ -73,6 +75,7 @@ class OtherNode:
         self.asked: dict[int, NodeWorker] = {}
         self.greet_at = 0.0
         self.near: tuple[str, ...] = ()
+        self.offer = RegionOffer()
         self.secrets: frozenset[str] = frozenset()  # fingerprints of those that it accepts
         self.refusals = 0  # of our proof, since it told them
         self.round_trip: float | None = None
