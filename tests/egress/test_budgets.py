@@ -230,6 +230,25 @@ def test_another_zone_by_a_reload_forgets_nothing(tmp_path: Path, clock: FakeClo
     asyncio.run(story())
 
 
+def test_in_another_zone_months_end_though_the_ledger_cant_be_read(tmp_path: Path, clock: FakeClock) -> None:
+    async def story() -> None:
+        clock.now = datetime(2026, 12, 1, 3, tzinfo=UTC).timestamp()
+        path = tmp_path / "l"
+        worker = Worker(private(), clock, terms(100), ledger=Ledger(LedgerTerms(path, keep=1e9)))
+        await worker.look()
+        worker.reads(100)
+        path.write_bytes(b"no database" * 100)
+        worker.watch.use(in_zone(terms(100), PACIFIC))
+        await worker.look()
+        assert worker.refuses
+
+        clock.advance(6 * 3600.0)
+        await worker.look()
+        assert not worker.refuses
+
+    asyncio.run(story())
+
+
 def in_zone(given: BudgetTerms, zone: str) -> BudgetTerms:
     return replace(given, prices={"far": Price(0.1, zone=zone)})
 
