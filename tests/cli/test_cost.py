@@ -281,5 +281,7 @@ def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
     plain = json.loads(capsys.readouterr().out)
     assert plain["from_other_nodes_bytes"] == 50 * GB and plain["fetched_by_other_nodes_bytes"] == 5 * GB
     assert plain["total"]["received_bytes"] == 105 * GB and plain["served_bytes"] == 1010 * GB
+    assert cost(config, by="origin", month=None, form="table", ledgers=[tmp_path / "other.sqlite"], now=NOW) == 0
+    assert "their ledgers have it" not in capsys.readouterr().out
     assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
     assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err
