@@ -239,9 +239,9 @@ def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pyt
     ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
     old, new = OriginSite("aws", "us-east-1", "old"), OriginSite("aws", "eu-west-1", "new")
     ledger.use(Zones(), {"fra": old})
-    ledger.flush([], NOW - 86400.0)
+    ledger.note_sites(NOW - 86400.0)
     ledger.use(Zones(), {"fra": new})
-    ledger.flush([], NOW - 60.0)
+    ledger.note_sites(NOW - 60.0)
     ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
     del settings["origins"]["iad"]
     config.write_text(yaml.safe_dump(settings))

@@ -18,9 +18,9 @@ from shield.egress.meter import EgressAccount, MeterReading, Meters
 from shield.rules.budgets import BudgetAct, EgressBudget, Period, Spendable
 from shield.rules.egress import FetchReason
 from shield.rules.prices import GB, Price
+from shield.rules.zones import PACIFIC
 from tests.node import FakeClock
 
-PACIFIC = "America/Los_Angeles"
 CAP = {BudgetAct.REFUSE: 1.0}
 
 
