@@ -255,6 +255,12 @@ class _Worker:
             return
         server.config.load()
         greeters = [front.greet(listener, tls, server.server_state) for listener in listeners]
+
+        def show(context: ServerContext) -> None:
+            for greeter in greeters:
+                greeter.use(context)
+
+        self._node.secrets.show_nodes = show
         try:
             await _serve(server, (), even_without=True)
         finally:

@@ -92,7 +92,7 @@ def spreader_of(
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
     nodes.orders[TARGET] = spreader.exchange.answer
-    cluster.copies.covers = spreader.covers
+    cluster.copies.covers, cluster.position = spreader.covers, spreader.position
     return spreader
 
 
