@@ -124,7 +124,7 @@ def _words(command: str) -> list[str]:
 @pytest.mark.parametrize("command", [_marked(command) for command in _commands()])
 def test_a_command_that_is_named_runs_to_its_end(command: str, tmp_path: Path) -> None:
     module, *words = _words(command)
-    if module in WITH_WRK or (module == "loadtest.disk" and words[0] in NEED_WRK):
+    if module in WITH_WRK or "--node" in words or (module == "loadtest.disk" and words[0] in NEED_WRK):
         _needs("wrk")
     if module == "loadtest.locust" and find_spec("locust") is None:
         pytest.skip("locust isn't installed: pip install '.[loadtest]'")
