@@ -7,40 +7,52 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from shield.build.origins import key_source
 from shield.build.spreading import passing_directory
+from shield.cdn.keys import EdgeKeys
 from shield.cdn.outbox import EdgeOutbox
+from shield.cdn.parting import TAKE_CALLS, EdgeParting
 from shield.cdn.passing import EdgePurges
 from shield.cdn.posting import EdgeTarget
 from shield.config.purging import PLACES, EdgeSettings
 from shield.config.settings import Settings
+from shield.peers.nodes import Nodes
 from shield.rules.edge_purge import APIS, EdgeProvider, EdgeSecrets, PurgeEdge
 from shield.shared import Seat
 
 
-def edge_targets(settings: Settings) -> list[EdgeTarget]:
+def edge_targets(settings: Settings, clock: Callable[[], float]) -> list[EdgeTarget]:
     """The CDNs to which purges are passed on."""
-    return [_target(name, each) for name, each in settings.purge.edges.items()]
+    return [_target(name, each, clock) for name, each in settings.purge.edges.items()]
 
 
 def edge_purges_of(
-    settings: Settings, place: Seat, *, conducts: Callable[[], bool], clock: Callable[[], float]
-) -> EdgePurges:
-    """What passes purges on, for the worker in this seat. What waits is in the state directory; without one where the
-    workers' sockets are, as long as the node runs.
+    settings: Settings, place: Seat, nodes: Nodes | None, *, conducts: Callable[[], bool], clock: Callable[[], float]
+) -> tuple[EdgePurges, EdgeParting]:
+    """What passes purges on, for the worker in this seat, and what finishes that before a stop. What waits is in the
+    state directory; without one where the workers' sockets are, as long as the node runs.
     """
 
     def where() -> Path:
         directory = place.state or (Path(place.peers[0]).parent if place.peers else passing_directory())
         return directory / f"edge-purges-{settings.node}.sqlite"
 
-    return EdgePurges(EdgeOutbox(where), edge_targets(settings), conducts=conducts, clock=clock)
+    outbox = EdgeOutbox(where, is_kept=place.state is not None)
+    purges = EdgePurges(outbox, edge_targets(settings, clock), conducts=conducts, clock=clock)
+    parting = EdgeParting(purges, outbox, nodes, clock=clock)
+    if nodes is not None:
+        nodes.orders[TAKE_CALLS] = parting.take_over
+    return purges, parting
 
 
-def _target(name: str, settings: EdgeSettings) -> EdgeTarget:
+def _target(name: str, settings: EdgeSettings, clock: Callable[[], float]) -> EdgeTarget:
     provider = EdgeProvider(settings.provider)
     edge = PurgeEdge(name, provider, getattr(settings, PLACES[provider]), settings.base_url, settings.tags)
     secrets = EdgeSecrets(*map(_plain, (settings.token, settings.access_key_id, settings.secret_key)))
-    return EdgeTarget(edge, settings.api or APIS[provider], secrets, settings.again)
+    given, keys = settings.credentials, None
+    if given is not None:
+        keys = EdgeKeys(name, key_source(given), refresh=given.refresh, clock=clock)
+    return EdgeTarget(edge, settings.api or APIS[provider], secrets, settings.again, keys)
 
 
 def _plain(secret: SecretStr | None) -> str:

@@ -82,13 +82,14 @@ class EdgePurges:
         self._outbox = outbox
         self._targets: Mapping[str, EdgeTarget] = {}
         self._conducts = conducts
-        self._clock = clock
+        self.clock = clock
         self._chance = chance
         self._rest = rest
         self._edges: dict[str, _Edge] = {}
         self._poster = EdgePoster(clock=clock)
         self._complaints = Complaints(log)
         self._pruned_at: float | None = None
+        self._is_leaving = False
         self.use(targets)
 
     def use(self, targets: Iterable[EdgeTarget]) -> None:
@@ -107,7 +108,7 @@ class EdgePurges:
         """
         if not self._targets:
             return False
-        return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self._clock())
+        return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self.clock())
 
     def _hold(self, order: PurgeOrder, targets: Sequence[EdgeTarget], now: float) -> bool:
         wishes, due = list[EdgeWish](), now + HOLD_SECONDS
@@ -127,7 +128,7 @@ class EdgePurges:
     async def release(self, order_id: str) -> None:
         """The nodes have it: send it now."""
         try:
-            await asyncio.to_thread(self._outbox.release, order_id, self._clock())
+            await asyncio.to_thread(self._outbox.release, order_id, self.clock())
         except StoreError as error:
             log.warning("purge %s is passed on to CDNs %.0f s later: %s", order_id, HOLD_SECONDS, error)
 
@@ -145,7 +146,7 @@ class EdgePurges:
         try:
             return await asyncio.to_thread(self._outbox.statuses, order_ids)
         except StoreError as error:
-            self._complaints.say("statuses", self._clock(), "%s", error)
+            self._complaints.say("statuses", self.clock(), "%s", error)
             return {}
 
     async def status(self, order_id: str) -> Mapping[str, EdgeStatus]:
@@ -160,7 +161,7 @@ class EdgePurges:
         """Call once a second."""
         if not self._targets or not self._conducts():
             return
-        now = self._clock()
+        now = self.clock()
         for name, edge in self._edges.items():
             is_resting = now < edge.rests_until <= now + 2.0 * LONGEST_WAIT  # else the clock was put back
             if edge.task is None and not is_resting:
@@ -169,7 +170,7 @@ class EdgePurges:
     async def _send(self, name: str, edge: _Edge) -> None:
         try:
             await self._prune()
-            while batch := await asyncio.to_thread(self._outbox.due, name, self._clock(), _BATCH):
+            while batch := await asyncio.to_thread(self._outbox.due, name, self.clock(), _BATCH):
                 for call, queued in _together(batch):
                     target = self._targets.get(name)
                     if target is None or not await self._make(call, queued, target, edge):
@@ -178,15 +179,15 @@ class EdgePurges:
             waiting = await asyncio.to_thread(self._outbox.waiting)
             edge.counts.waiting = waiting.get(name, 0)
         except StoreError as error:
-            self._complaints.say("outbox", self._clock(), "purges aren't passed on to %s: %s", name, error)
-            edge.fault = edge.fault or _EdgeTrouble(self._clock(), str(error))
+            self._complaints.say("outbox", self.clock(), "purges aren't passed on to %s: %s", name, error)
+            edge.fault = edge.fault or _EdgeTrouble(self.clock(), str(error))
         finally:
             edge.task = None
 
     async def _make(self, call: EdgeCall, queued: Sequence[QueuedCall], target: EdgeTarget, edge: _Edge) -> bool:
         """Whether the next call may follow this one, which stands for all that is `queued` here."""
         answer = await self._poster.post(target, call)
-        name, now = target.edge.name, self._clock()
+        name, now = target.edge.name, self.clock()
         if answer.problem is None:
             await asyncio.to_thread(self._outbox.made, queued)
             edge.counts.sent += 1
@@ -212,7 +213,7 @@ class EdgePurges:
         return False
 
     async def _prune(self) -> None:
-        now = self._clock()
+        now = self.clock()
         if self._pruned_at is None or abs(now - self._pruned_at) >= _PRUNE_SECONDS:
             self._pruned_at = now
             late = await asyncio.to_thread(self._outbox.prune, now)
@@ -223,7 +224,7 @@ class EdgePurges:
 
     def troubles(self) -> Iterator[AlarmCause]:
         """CDNs that don't take purges."""
-        now = self._clock()
+        now = self.clock()
         for name, edge in self._edges.items():
             if edge.fault is not None:
                 text = f"{name}: purges aren't passed on, for {now - edge.fault.since:.0f} s: {edge.fault.text}"
@@ -241,6 +242,22 @@ class EdgePurges:
             for name, edge in self._edges.items()
         }
 
+    # the end
+
+    def begin_to_leave(self) -> bool:
+        """The node is about to stop; whether this worker has calls to see to."""
+        self._is_leaving = bool(self._targets) and self._conducts()
+        return self._is_leaving
+
+    def open_edges(self) -> list[str]:
+        """The CDNs that didn't ask to be left alone, nor fail, a moment ago."""
+        now = self.clock()
+        return [name for name, edge in self._edges.items() if now >= edge.rests_until]
+
+    def places(self) -> Mapping[str, str]:
+        """What each CDN's configuration is called there, by its name here."""
+        return {name: f"{each.edge.provider.value}:{each.edge.place}" for name, each in self._targets.items()}
+
     async def close(self) -> None:
         """Stop sending; what wasn't sent is in the file."""
         tasks = [edge.task for edge in self._edges.values() if edge.task is not None]
@@ -249,6 +266,22 @@ class EdgePurges:
         if tasks:
             await asyncio.wait(tasks)
         await self._poster.close()
+        if self._is_leaving:
+            await self._say_what_is_left()
+
+    async def _say_what_is_left(self) -> None:
+        try:
+            waiting = await asyncio.to_thread(self._outbox.waiting)
+        except StoreError as error:
+            log.error("%s", error)
+            return
+        for name, count in waiting.items():
+            if not count:
+                continue
+            if self._outbox.is_kept:
+                log.warning("%d calls for %s aren't made yet: they will be after the next start", count, name)
+            else:
+                log.error("%d calls for %s are lost, without a state_directory. Purge it there", count, name)
 
 
 def _together(batch: Sequence[QueuedCall]) -> Iterator[tuple[EdgeCall, list[QueuedCall]]]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from shield.config.access import LongSecrets, Network, plain_secrets
+from shield.config.credentials import CredentialSettings
 from shield.config.places import KeyPath
 from shield.config.section import File, Name, Secret, Section
 from shield.config.units import Duration, ExpectedError, duration
@@ -100,6 +101,11 @@ class EdgeSettings(Section):
     access_key_id_file: File | None = Field(default=None, description="File that holds the access key.")
     secret_key: Secret | None = Field(default=None, description="CloudFront: its secret key.")
     secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
+    credentials: CredentialSettings | None = Field(
+        default=None,
+        description="CloudFront: where its credentials come from, instead of the keys above: a command or AWS's "
+        "chain. They are obtained when a purge needs them, and again before they expire.",
+    )
     tags: bool = Field(
         default=True,
         description="Whether the CDN gets the tags of responses, in the field that it reads. false: purges by tag "
@@ -122,9 +128,15 @@ class EdgeSettings(Section):
                 needed = PLACES[provider]
                 raise ExpectedError(f"{self.provider} needs {needed}, and no other id; expected {needed} alone")
         keys = ("access_key_id", "secret_key") if provider is EdgeProvider.CLOUDFRONT else ("token",)
+        if self.credentials is not None:
+            if provider is not EdgeProvider.CLOUDFRONT:
+                raise ExpectedError(f"{self.provider} has no credentials; expected token")
+            if any(getattr(self, key) is not None for key in keys):
+                raise ExpectedError("credentials stand for the keys; expected them, or access_key_id and secret_key")
         for key in keys:
-            if getattr(self, key) is None:
-                raise ExpectedError(f"{self.provider} needs {key}; expected it, or {key}_file")
+            if getattr(self, key) is None and self.credentials is None:
+                more = ", or credentials" if provider is EdgeProvider.CLOUDFRONT else ""
+                raise ExpectedError(f"{self.provider} needs {key}; expected it, or {key}_file{more}")
         for key in SECRETS:
             if key not in keys and getattr(self, key) is not None:
                 raise ExpectedError(f"{self.provider} has no {key}; expected {' and '.join(keys)}")

@@ -135,11 +135,12 @@ class EdgePlan:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSecrets:
-    """What calls are admitted by: a token, or for CloudFront a pair of keys."""
+    """What calls are admitted by: a token, or for CloudFront a pair of keys, perhaps with a session's token."""
 
     token: str = ""
     access_key_id: str = ""
     secret_key: str = ""
+    session_token: str = ""
 
 
 def plan(order: PurgeOrder, edge: PurgeEdge, reference: str) -> EdgePlan:
@@ -342,17 +343,22 @@ def fields_of(edge: PurgeEdge, api: str, secrets: EdgeSecrets, call: EdgeCall, n
         return [*fields, ("accesskey", secrets.token)]
     at, host = sigv4.timestamp(now), urlsplit(api).netloc
     date, scope = at[:8], sigv4.scope(at[:8], _CLOUDFRONT_REGION, _CLOUDFRONT_SERVICE)
+    signed_fields = [(b"host", host.encode()), (b"x-amz-date", at)]
+    if secrets.session_token:
+        signed_fields.append((b"x-amz-security-token", secrets.session_token.encode()))
     request = sigv4.canonical_request(
         b"POST",
         (urlsplit(api).path + call.target).encode(),
         b"",
-        fields=((b"host", host.encode()), (b"x-amz-date", at)),
+        fields=tuple(signed_fields),
         payload_hash=hashlib.sha256(call.body.encode()).hexdigest().encode(),
     )
     key = sigv4.signing_key(secrets.secret_key.encode(), date, _CLOUDFRONT_REGION, _CLOUDFRONT_SERVICE)
     signed = sigv4.signature(key, sigv4.string_to_sign(at, scope, request))
-    value = sigv4.authorization(secrets.access_key_id.encode(), scope, b"host;x-amz-date", signed)
-    return [*fields, ("host", host), ("x-amz-date", at.decode()), ("authorization", value.decode())]
+    names = b";".join([name for name, _ in signed_fields])
+    value = sigv4.authorization(secrets.access_key_id.encode(), scope, names, signed)
+    sent = [(name.decode(), each.decode()) for name, each in signed_fields]
+    return [*fields, *sent, ("authorization", value.decode())]
 
 
 @dataclass(frozen=True, slots=True)
