@@ -150,7 +150,7 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     doorkeeper = Doorkeeper(admin_tokens(settings.admin))
-    secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
+    secrets, keys = SecretFiles(origins, in_force, cluster), ObtainedKeys(origins, clock=clock)
     secrets.admit = doorkeeper.admit_by
     log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)

@@ -22,6 +22,7 @@ class ClusterFigures:
     def state(self) -> dict[str, object]:
         """For operators."""
         nodes, found = self.cluster.nodes, self.cluster.statistics()
+        lacking = nodes.lacking()
         return {
             "node": nodes.own,
             "ring": nodes.ring.id.decode(),
@@ -33,6 +34,7 @@ class ClusterFigures:
                     "ring": each.ring or None,
                     "its_workers": each.workers,
                     "workers_down": len(each.down),
+                    "accepts_newest_secret": each.name not in lacking,
                     "failures": found.failures.get(each.name, 0),
                 }
                 for each in nodes.statistics()
@@ -46,6 +48,10 @@ class ClusterFigures:
                 "beyond": found.beyond,
                 "beyond_hits": found.beyond_hits,
                 "inherited": self.cluster.heritage.found,
+            },
+            "secret": {
+                "accepted": len(nodes.secrets.accepted),
+                "former_until": nodes.secrets.until,
             },
             "copies": asdict(self.cluster.copies.statistics()),
             "requests": words(self.counters),

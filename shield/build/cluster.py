@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from shield.peers.cluster import Cluster
 from shield.peers.copies import SHARE, HotCopies
 from shield.peers.members import DnsMembers
 from shield.peers.node_front import NodeFront, NodeProxy
-from shield.peers.nodes import NodeMember, Nodes
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeMember
 from shield.peers.owners import Owners
 from shield.peers.parting import Parting
 from shield.proxy import Proxy
@@ -32,6 +34,7 @@ from shield.regime import InForce, Regime
 from shield.reply import Replies
 from shield.rules.beyond import RegionOffer
 from shield.rules.key import CacheKey
+from shield.rules.peer_secrets import PeerSecrets
 from shield.shared import Seat
 from shield.store.tiers import Store
 
@@ -138,6 +141,29 @@ def nodes_tls(settings: Settings) -> ServerContext | None:
         raise ConfigError([f"cluster.{problem}" for problem in error.problems]) from None
 
 
+@dataclass(frozen=True, slots=True)
+class NodesTls:
+    """Both ends of connections between nodes, for handshakes to come. `contents` tells it from others."""
+
+    server: ServerContext
+    client: ssl.SSLContext
+    contents: bytes
+
+
+def renewed_tls(settings: Settings) -> NodesTls | None:
+    """Certificates of connections between nodes, as their files are now; None: plain. Raises ConfigError."""
+    tls, server = None if settings.cluster is None else settings.cluster.tls, nodes_tls(settings)
+    if tls is None or server is None:
+        return None
+    client, read = _client_tls(tls), hashlib.sha256()
+    for file in (tls.certificate_file, tls.key_file, tls.ca_file):
+        try:
+            read.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise ConfigError([f"cluster.tls: {file} can't be read: {error.strerror}"]) from None
+    return NodesTls(server, client, read.digest())
+
+
 def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
     """TLS of connections to other nodes: a certificate of the cluster's authority is all that they have to show,
     since they are found by addresses. Raises ConfigError.
@@ -182,13 +208,12 @@ def cluster_of(
     if cluster is None:
         return None
     timeouts = timeouts_of(settings)
-    secret = cluster.secret
     nodes = Nodes(
         settings.node,
         members_of(settings),
         workers=place.workers,
         timeouts=timeouts,
-        secret=None if secret is None else secret.get_secret_value().encode(),
+        secrets=PeerSecrets(cluster.secrets()),
         tls=None if cluster.tls is None else _client_tls(cluster.tls),
         clock=clock,
         near=cluster.near,

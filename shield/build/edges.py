@@ -30,11 +30,11 @@ def edge_purges_of(
     settings: Settings, place: Seat, nodes: Nodes | None, *, conducts: Callable[[], bool], clock: Callable[[], float]
 ) -> tuple[EdgePurges, EdgeParting]:
     """What passes purges on, for the worker in this seat, and what finishes that before a stop. What waits is in the
-    state directory; without one where the workers' sockets are, as long as the node runs.
+    state directory; without one in the node's private directory, as long as it runs.
     """
 
     def where() -> Path:
-        directory = place.state or (Path(place.peers[0]).parent if place.peers else passing_directory())
+        directory = place.state or place.private or passing_directory()
         return directory / f"edge-purges-{settings.node}.sqlite"
 
     outbox = EdgeOutbox(where, is_kept=place.state is not None)

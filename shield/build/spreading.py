@@ -119,11 +119,11 @@ def _limits(
 
 
 def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> OrderJournal:
-    """In the state directory; without one where the workers' sockets are, as long as the node runs."""
+    """In the state directory; without one in the node's private directory, as long as it runs."""
     name = f"orders-{settings.node}.sqlite"
     if place.state is not None:
         return OrderJournal(place.state / name, settings.node, clock=clock)
-    directory = Path(place.peers[0]).parent if place.peers else passing_directory()
+    directory = place.private or passing_directory()
     return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
 
 

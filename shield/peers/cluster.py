@@ -32,7 +32,8 @@ from shield.outcome import PEER_FILLED, PEER_HIT
 from shield.peers import words
 from shield.peers.asking import Respondent, ask
 from shield.peers.copies import HotCopies
-from shield.peers.nodes import Nodes, NodeWorker
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeWorker
 from shield.peers.owners import Owners
 from shield.rules.beyond import RegionHits, TwoWays
 from shield.rules.distance import sizes_of
@@ -210,7 +211,7 @@ class Cluster:
         self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
     ) -> Fetched | None:
         told: dict[bytes, bytes] = {}
-        further = (self.nodes.proof(want.method, request.target), words.STORED_ONLY)
+        further = (self.nodes.proof(name, want.method, request.target), words.STORED_ONLY)
         deadline = self._now() + _STORED_SECONDS
         other = Respondent(name, worker.pool)
         found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
@@ -288,7 +289,7 @@ class Cluster:
         return None
 
     async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
-        further: tuple[Field, ...] = (self.nodes.proof(want.method, request.target),)
+        further: tuple[Field, ...] = (self.nodes.proof(name, want.method, request.target),)
         if want.asks > 1:
             further += ((words.HOPS, b"%d" % want.asks),)
         deadline = self._now() + self._timeouts.first_byte
