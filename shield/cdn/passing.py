@@ -189,8 +189,8 @@ class EdgePurges:
         answer = await self._poster.post(target, call)
         name, now = target.edge.name, self.clock()
         if answer.problem is None:
-            await asyncio.to_thread(self._outbox.made, queued)
             edge.counts.sent += 1
+            await asyncio.to_thread(self._outbox.made, queued)
             if edge.fault is not None:
                 log.warning("purges are passed on to %s again, after %.0f s", name, now - edge.fault.since)
             edge.fault = None
