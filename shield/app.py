@@ -42,7 +42,7 @@ from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
 from shield.build.cluster import cluster_of, cluster_parts, handing_over
 from shield.build.drills import drill_terms
-from shield.build.edges import edge_purges_of
+from shield.build.edges import edge_doubts_of, edge_purges_of
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.inspection import Inspection
@@ -244,6 +244,7 @@ def build(
         clock=clock,
     )
     edges, parting = edge_purges_of(settings, place, nodes, conducts=lambda: origins.conducts, clock=clock)
+    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, clock)
     everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)
     purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
@@ -415,6 +416,7 @@ def build(
         *([] if of_cluster is None else [of_cluster]),
         *([] if spreader is None else [spreader]),
         edges,
+        doubts,
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),

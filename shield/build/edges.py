@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from shield.build.origins import key_source
 from shield.build.spreading import passing_directory
+from shield.cdn.doubts import EdgeDoubts
 from shield.cdn.keys import EdgeKeys
 from shield.cdn.outbox import EdgeOutbox
 from shield.cdn.parting import TAKE_CALLS, EdgeParting
@@ -16,8 +17,11 @@ from shield.cdn.passing import EdgePurges
 from shield.cdn.posting import EdgeTarget
 from shield.config.purging import PLACES, EdgeSettings
 from shield.config.settings import Settings
+from shield.fill.spotchecks import SpotChecks
 from shield.peers.nodes import Nodes
-from shield.rules.edge_purge import APIS, EdgeProvider, EdgeSecrets, PurgeEdge
+from shield.purge import Purge
+from shield.regime import InForce
+from shield.rules.edge_purge import APIS, CorruptTerms, EdgeProvider, EdgeSecrets, PurgeEdge
 from shield.shared import Seat
 
 
@@ -45,14 +49,31 @@ def edge_purges_of(
     return purges, parting
 
 
+def edge_doubts_of(
+    edges: EdgePurges,
+    in_force: InForce,
+    place: Seat,
+    purge: Purge,
+    spot_checks: SpotChecks,
+    clock: Callable[[], float],
+) -> EdgeDoubts:
+    """What purges objects at CDNs that are removed here since an origin's bytes are wrong."""
+    share = 1.0 / place.workers
+    doubts = EdgeDoubts(edges, lambda: in_force.regime.routes, worker=place.worker, share=share, clock=clock)
+    purge.doubted = doubts.note
+    spot_checks.removed = lambda key, origin: doubts.note(key, origin, 0)
+    return doubts
+
+
 def _target(name: str, settings: EdgeSettings, clock: Callable[[], float]) -> EdgeTarget:
     provider = EdgeProvider(settings.provider)
     edge = PurgeEdge(name, provider, getattr(settings, PLACES[provider]), settings.base_url, settings.tags)
     secrets = EdgeSecrets(*map(_plain, (settings.token, settings.access_key_id, settings.secret_key)))
+    corrupt = CorruptTerms(settings.corrupt_urls, settings.corrupt_all)
     given, keys = settings.credentials, None
     if given is not None:
         keys = EdgeKeys(name, key_source(given), refresh=given.refresh, clock=clock)
-    return EdgeTarget(edge, settings.api or APIS[provider], secrets, settings.again, keys)
+    return EdgeTarget(edge, settings.api or APIS[provider], secrets, settings.again, keys, corrupt)
 
 
 def _plain(secret: SecretStr | None) -> str:

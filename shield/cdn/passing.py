@@ -21,7 +21,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.edge_purge import LONGEST_WAIT, EdgeCall, merged, next_wait, plan
+from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, merged, next_wait, plan
 from shield.rules.purge_orders import PurgeOrder
 
 log = logging.getLogger("shield.purge")
@@ -95,6 +95,8 @@ class EdgePurges:
     def use(self, targets: Iterable[EdgeTarget]) -> None:
         """Hold to these from now on. What waits for one of the same name goes to its new place."""
         self._targets = {target.edge.name: target for target in targets}
+        wanted = {name: target.corrupt for name, target in self._targets.items()}
+        self._corrupt = {name: terms for name, terms in wanted.items() if terms.urls or terms.everything}
         self._edges = {name: self._edges.get(name) or _Edge() for name in self._targets}
 
     async def open(self) -> None:
@@ -124,6 +126,16 @@ class EdgePurges:
         for name in full:
             log.error("purge %s isn't passed on to %s: too many calls wait. Purge it there", order.id, name)
         return is_new
+
+    async def pass_on(self, order: PurgeOrder, edge: str) -> None:
+        """Send an order of this node's own to a CDN now."""
+        target = self._targets.get(edge)
+        if target is not None and await asyncio.to_thread(self._hold, order, (target,), self.clock()):
+            await self.release(order.id)
+
+    def corrupt_terms(self) -> Mapping[str, CorruptTerms]:
+        """What CDNs get of objects whose bytes may be wrong; those that get nothing are left out."""
+        return self._corrupt
 
     async def release(self, order_id: str) -> None:
         """The nodes have it: send it now."""

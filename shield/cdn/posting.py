@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from shield.cdn.keys import EdgeKeys
 from shield.errors import CredentialsError
-from shield.rules.edge_purge import EdgeAnswer, EdgeCall, EdgeSecrets, PurgeEdge, fields_of, judge_answer
+from shield.rules.edge_purge import (
+    CorruptTerms,
+    EdgeAnswer,
+    EdgeCall,
+    EdgeSecrets,
+    PurgeEdge,
+    fields_of,
+    judge_answer,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -22,7 +30,8 @@ _MOST_READ = 16 << 10  # bytes of a response
 @dataclass(frozen=True, slots=True)
 class EdgeTarget:
     """A CDN's configuration, the base URL of its API, and what admits calls: `secrets`, or those that `keys` obtain.
-    `again`: seconds until an order is sent once more; 0: it isn't.
+    `again`: seconds until an order is sent once more; 0: it isn't. `corrupt`: what it gets of objects that may be
+    wrong.
     """
 
     edge: PurgeEdge
@@ -30,6 +39,7 @@ class EdgeTarget:
     secrets: EdgeSecrets = field(repr=False)
     again: float = 0.0
     keys: EdgeKeys | None = None
+    corrupt: CorruptTerms = field(default_factory=CorruptTerms)
 
 
 class EdgePoster:

@@ -116,6 +116,16 @@ class EdgeSettings(Section):
         "Each purge is sent once more after this time, since a response that began before it may reach one of the "
         "CDN's machines after it: as long as the longest transfer to the CDN takes. 0s: it isn't.",
     )
+    corrupt_urls: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=3000,
+        description="When an origin turns out to be corrupt, the URLs of so many entries that had come from it are "
+        "purged here, as they are removed; CloudFront charges for each. 0: none.",
+    )
+    corrupt_all: bool = Field(
+        default=False,
+        description="Whether everything is purged here if there are more of them. false: the log says that it is to "
+        "be done, since all objects are fetched anew then.",
+    )
     api: _Url | None = Field(
         default=None, description="Base URL of the API, for a proxy before it. If omitted: the provider's own."
     )

@@ -106,6 +106,16 @@ class PurgeEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class CorruptTerms:
+    """What a CDN gets of objects whose bytes may be wrong: so many `urls` at most, and beyond that `everything` or
+    nothing more.
+    """
+
+    urls: int = 0
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeCall:
     """A POST to a CDN's API: path and query below its base URL, body, and the seconds until the next call."""
 
