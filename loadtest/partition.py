@@ -3,10 +3,10 @@
     python -m loadtest.partition [--only others,engine,both,mute,deaf] [--seconds 12]
 
 Each node has a network namespace of its own on a bridge; what is cut just vanishes, as with a dead switch, and
-nothing refuses it. One node is cut off from the others, from the engine of the bus, or from both; or only what it sends is
-lost (mute), or only what the others send it (deaf). Clients reach all nodes throughout. Meanwhile objects change and
-are purged, at either side. A case fails if a request fails after those that were under way, or if an older version is
-seen of anything that was purged:
+nothing refuses it. One node is cut off from the others, from the engine of the bus, or from both; or only what it
+sends is lost (mute), or only what the others send it (deaf). Clients reach all nodes throughout. Meanwhile objects
+change and are purged, at either side. A case fails if a request fails after those that were under way, or if an older
+version is seen of anything that was purged:
 
 - at a node that the receipt names, from the receipt on
 - at any node, from the time on at which all have the order
