@@ -188,6 +188,14 @@ def is_blind(others: int, heard: int) -> bool:
     return heard * 2 < others
 
 
+def met_at(others: int, heard: Sequence[float]) -> float | None:
+    """When so many of the others had been heard of last that a node isn't blind, by the times at which each was, the
+    latest first; None: that was never so.
+    """
+    wanted = -(-others // 2)
+    return heard[wanted - 1] if 0 < wanted <= len(heard) else None
+
+
 def _of_order(order: SpreadOrder) -> dict[str, object]:
     return {
         "node": order.node,

@@ -56,16 +56,24 @@ class Sight:
         self._now = now
         self._clock = clock
         self._met_at = now()  # when enough of the others were heard of last
+        self._last = 0.0  # the same, to the second
+        self._sees = False
         self._since = 0.0  # when it became blind, epoch seconds; 0.0: it isn't
 
     async def begin(self) -> None:
         """The node starts, and isn't blind yet. Raises StoreError."""
         await asyncio.to_thread(self._journal.note, {_BLIND: ""})
 
-    async def look(self, *, sees: bool) -> None:
-        """Enough of the others are heard of, or not; for the worker that conducts. Raises StoreError."""
+    async def look(self, *, sees: bool, met_at: float | None = None) -> None:
+        """Enough of the others are heard of, or not; and when they were last (loop time), as far as that is known.
+        For the worker that conducts. Raises StoreError.
+        """
+        self._last = max(self._last, self._now() if sees and met_at is None else met_at or 0.0)
         if sees:
             self._met_at = self._now()
+        elif self._sees and self._last:
+            self._met_at = self._last  # that is a minute ago, or more: one that is heard of now and then isn't blind
+        self._sees = sees
         is_blind = self.blind_for() >= self._terms.blind_seconds
         if is_blind is not self.is_blind:
             self._since = self._clock() if is_blind else 0.0

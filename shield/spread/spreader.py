@@ -21,7 +21,7 @@ from shield.complaints import Complaints
 from shield.errors import ShieldError, StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purging import SHARES
-from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
+from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, met_at, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.hints import Hints
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
@@ -415,8 +415,9 @@ class Spreader:
 
     async def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
         """See whether this node is blind."""
-        heard = [node for node, (at, _) in self.exchange.heard.items() if node in others and now - at < 60.0]
-        await self.sight.look(sees=by_bus or not is_blind(len(others), len(heard)))
+        heard = sorted([at for node, (at, _) in self.exchange.heard.items() if node in others], reverse=True)
+        sees = by_bus or not is_blind(len(others), len([at for at in heard if now - at < 60.0]))
+        await self.sight.look(sees=sees, met_at=now if by_bus else met_at(len(others), heard))
 
     async def _close_gaps(self, now: float, others: Sequence[str]) -> None:
         """Go on without orders that no node has any more: what was stored before them may be out of date."""

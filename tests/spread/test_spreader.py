@@ -11,7 +11,7 @@ import pytest
 
 from shield.bus.bus import Bus
 from shield.rules.alarms import AlarmKind
-from shield.rules.spreading import SpreadKind
+from shield.rules.spreading import SpreadKind, met_at
 from shield.spread.journal import OrderWish
 from shield.spread.outdating import Outdating
 from shield.spread.sight import SpreadTerms, WhenBlind
@@ -272,6 +272,24 @@ def test_a_node_that_is_cut_off_is_blind_after_a_while_and_says_so(cluster: Clus
         cluster.down.clear()
         await refuses.rounds()
         assert not refuses.spreader.sight.is_unready
+
+    tell(story)
+
+
+def test_how_long_a_node_has_been_blind_counts_from_the_last_that_it_heard(cluster: Cluster) -> None:
+    a = cluster.nodes["a"]
+
+    async def story() -> None:
+        spread = Spread(a)
+        await spread.rounds()
+        cluster.down |= {"b", "c"}
+        await spread.rounds(count=32, seconds=2.0)
+        first = spread.spreader.statistics().blind_for
+        await spread.rounds(count=1, seconds=2.0)
+
+        assert 60.0 <= first <= 70.0  # a node that is heard of once a minute is no sign of blindness
+        assert spread.spreader.statistics().blind_for == first + 2.0
+        assert met_at(3, [9.0, 5.0, 1.0]) == 5.0 and met_at(2, []) is None and met_at(0, []) is None
 
     tell(story)
 
