@@ -226,6 +226,9 @@ class Clients:
                     if " 200 " not in head.partition("\r\n")[0]:
                         raise ValueError(head.partition("\r\n")[0])
                 self._note(node, path, int(body.split(" ")[1]), least, time.monotonic() - began, head)
+                if "connection: close" in head.lower():
+                    writer.close()
+                    connection = None
             except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
                 now = time.monotonic() - self.began
                 self.seen.failed.append(f"{now:.1f} s: {node} {path}: {type(error).__name__} {error}")
