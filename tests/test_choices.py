@@ -173,6 +173,16 @@ def test_a_price_may_be_one_of_ones_own_list(given: Any, price: Price) -> None:
     assert found is not None and found.price == price
 
 
+def test_the_price_between_regions_may_be_one_of_ones_own_list(tmp_path: Path) -> None:
+    cluster = {"nodes": {"n1": "127.0.0.1:7071", "n2": "127.0.0.1:7171"}, "secret": "x" * 32, "price": "acme"}
+    settings = Settings.model_validate(
+        {"origins": with_origins(one={}), "cluster": cluster, "price_list": {"acme": {"egress": 0.02}}}
+    )
+
+    assert settings.cluster is not None and settings.cluster.price is not None
+    assert settings.cluster.price.price == Price(0.02)
+
+
 def test_ones_own_prices_may_be_in_a_file_and_grow_old_like_others(tmp_path: Path) -> None:
     path, prices = tmp_path / "shield.yaml", tmp_path / "prices.yaml"
     path.write_text(

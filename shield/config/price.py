@@ -30,7 +30,9 @@ def with_own_prices(values: Any) -> Any:
     origins = values.get("origins") if isinstance(values, dict) else None
     if not isinstance(own, dict) or not isinstance(origins, dict):
         return values
-    return {**values, "origins": {name: _with_own_price(origin, own) for name, origin in origins.items()}}
+    made = {name: _with_own_price(origin, own) for name, origin in origins.items()}
+    cluster = {"cluster": _with_own_price(values["cluster"], own)} if "cluster" in values else {}
+    return {**values, "origins": made, **cluster}
 
 
 def _with_own_price(origin: Any, own: Mapping[str, Any]) -> Any:
