@@ -144,7 +144,8 @@ class PriceSettings(Section):
         if read is None:
             return None
         source, caveat = ("", "") if preset is None else (preset.source, preset.caveat)
-        return PricePreset(self.price, read, self.source or source, caveat)
+        # What a preset leaves out is of its egress.
+        return PricePreset(self.price, read, self.source or source, caveat if self.egress is None else "")
 
     @property
     def price(self) -> Price:
