@@ -86,8 +86,8 @@ def test_the_reference_has_every_key_once() -> None:
     repeated = {group.path for group in reference() if group.same_as is not None}
 
     assert len(paths) == len(set(paths))
-    prices = {"origins.NAME.price", "cluster.price"}
-    assert repeated == {"routes.NAME.freshness", "routes.NAME.response_fields", *prices}
+    more = {"origins.NAME.price", "cluster.price", "purge.edges.NAME.credentials"}
+    assert repeated == {"routes.NAME.freshness", "routes.NAME.response_fields", *more}
     words = {
         part.removesuffix("[]")
         for path in (*paths, *(group.path for group in reference()))
