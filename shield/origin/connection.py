@@ -13,7 +13,7 @@ import sys
 import termios
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from shield.egress.meter import UNMETERED, Meter
 from shield.errors import Fault, OriginError
@@ -75,20 +75,80 @@ class Asked:
     head: bytes
     method: bytes
     deadline: float
-    inform: Inform | None = None
-    sent: Callable[[], None] | None = None
-    fresh: bool = False
-    meter: Meter = UNMETERED
+    inform: Inform | None
+    sent: Callable[[], None] | None
+    fresh: bool
+    meter: Meter
+
+    # Written out, as it is then compiled: a dataclass's own is not.
+    def __init__(
+        self,
+        head: bytes,
+        method: bytes,
+        deadline: float,
+        inform: Inform | None = None,
+        sent: Callable[[], None] | None = None,
+        fresh: bool = False,
+        meter: Meter = UNMETERED,
+    ) -> None:
+        self.head = head
+        self.method = method
+        self.deadline = deadline
+        self.inform = inform
+        self.sent = sent
+        self.fresh = fresh
+        self.meter = meter
 
 
+_ROOM: Final = bytearray(256 * 1024)
+_VIEW: Final = memoryview(_ROOM)
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
 
 
-class Connection(asyncio.Protocol):
-    """Carries exchanges one after the other, until one ends in doubt.
+class Connection:
+    """Carries exchanges one after the other, until one ends in doubt. An asyncio.Protocol, but for the base class.
 
     Closed at once when the origin sends unsolicited bytes: they would be taken for the next response.
     """
+
+    __slots__ = (
+        "_alarm",
+        "_answered",
+        "_body_at",
+        "_brake",
+        "_chunks",
+        "_first_byte",
+        "_framing",
+        "_free_until",
+        "_head_at",
+        "_held_at",
+        "_held_in",
+        "_inflow",
+        "_interims",
+        "_left",
+        "_loop",
+        "_now",
+        "_owner",
+        "_paused_at",
+        "_persistent",
+        "_pieces",
+        "_read",
+        "_response",
+        "_terms",
+        "_total",
+        "_total_at",
+        "_transport",
+        "_unstarted",
+        "address",
+        "asked",
+        "bodiless",
+        "closed",
+        "last_read",
+        "opened_at",
+        "retired",
+        "served",
+        "stated",
+    )
 
     _transport: asyncio.Transport
 
@@ -137,8 +197,7 @@ class Connection(asyncio.Protocol):
             asked.sent()
         asked.meter.requests += 1
         now = self._now()
-        response = Response(self, self._unstarted, asked.inform, asker, flow=self._terms.flow)
-        response.kept = self.served > 0
+        response = Response(self, self._unstarted, asked.inform, asker, flow=self._terms.flow, kept=self.served > 0)
         self._response = response
         self._total_at = now + self._total
         self._head_at = min(now + self._first_byte, asked.deadline)
@@ -260,15 +319,35 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self._owner.opened(self)
 
+    def get_buffer(self, size: int) -> bytearray:
+        """Where uvloop reads to. The same for all connections: what has come is taken out of it at once."""
+        return _ROOM
+
+    def buffer_updated(self, size: int) -> None:
+        """So many bytes have come into the buffer. A body that comes with its head is copied once, not twice."""
+        end = 0
+        if self._framing is None and self._pieces is None:
+            end = _ROOM.find(b"\r\n\r\n", 0, size) + 4
+        if 4 <= end < size:
+            self._receive(bytes(_VIEW[:end]), bytes(_VIEW[end:size]))
+        else:
+            self._receive(bytes(_VIEW[:size]), b"")
+
     def data_received(self, data: bytes) -> None:
+        """The same from other loops."""
+        self._receive(data, b"")
+
+    def _receive(self, data: bytes, rest: bytes) -> None:
+        """Bytes have come, with a `rest` if the others end as a head does."""
         response = self._response
         if response is None:
             self._take_unasked()
             return
         self.last_read = self._now()
-        self.asked.meter.received += len(data)
+        size = len(data) + len(rest)
+        self.asked.meter.received += size
         if self._inflow is not None:
-            self._read += len(data)
+            self._read += size
             if self._read >= self._inflow.due and not self._inflow.came(self._read):
                 self._inflow = None
         begins = False
@@ -277,12 +356,12 @@ class Connection(asyncio.Protocol):
         elif self._framing is None:
             self._answered = begins = True
             try:
-                self._receive_head(response, data)
+                self._receive_head(response, data, rest)
             except MessageError as error:
                 self._refuse(response, error)
         else:
             self._receive_uncounted(response, data)
-        if self._brake is not None and self._brake.came(len(data), is_over=self._response is None):
+        if self._brake is not None and self._brake.came(size, is_over=self._response is None):
             self._pause()
         if begins and response.answered:
             response.tell()  # last: it may send the next request on this connection
@@ -302,30 +381,38 @@ class Connection(asyncio.Protocol):
         self._alarm.end()
         self._owner.lost(self)
 
+    def pause_writing(self) -> None:
+        """A request head is all that is written."""
+
+    def resume_writing(self) -> None: ...
+
     # reading a response
 
-    def _receive_head(self, response: Response, data: bytes) -> None:
+    def _receive_head(self, response: Response, data: bytes, rest: bytes) -> None:
         limits = self._terms.limits
-        end = data.find(b"\r\n\r\n", 0, limits.head_bytes) + 4
-        if end < 4 or limits.bare_lf or self._pieces is not None:
-            data, end = self._pieced_together(data)
+        end = len(data) if rest else data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > limits.head_bytes or limits.bare_lf or self._pieces is not None:
+            data, end = self._pieced_together(data + rest)
             if not end:
                 return
+            rest = b""
         head, framing, persistent = parse_head(
             data[:end], method=self.asked.method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
         )
         if head.status < 200:
-            self._inform(response, head, data[end:])
+            self._inform(response, head, data[end:] + rest)
             return
         self._persistent, self._framing = persistent, framing
         self.bodiless = framing is Framing.NONE
         response.arrive(head)
         if framing is not Framing.LENGTH or not head.length:
-            self._begin_uncounted(response, head, data[end:])
+            self._begin_uncounted(response, head, data[end:] + rest)
             return
         self._left, self._body_at, self._free_until = head.length, self.last_read, self._total_at
         if end < len(data):
-            self._receive_counted(response, data[end:])
+            rest = data[end:] + rest
+        if rest:
+            self._receive_counted(response, rest)
         if self._response is response:
             self._watch_body()
 
@@ -347,7 +434,7 @@ class Connection(asyncio.Protocol):
         if response.inform is not None:
             response.inform(head)
         if data:
-            self._receive_head(response, data)
+            self._receive_head(response, data, b"")
 
     def _refuse(self, response: Response, error: MessageError) -> None:
         """Garbage on a kept connection is the rest of the last response: the request is sent again."""

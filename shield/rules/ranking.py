@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 import xxhash
 
@@ -38,7 +39,8 @@ TYPICAL_BYTES = 256 * 1024
 THROTTLED_SHARE = 0.05
 """The share of throttled requests that costs nothing: a large storage refuses a few at any time."""
 
-CLASS_LIMITS = (64 << 10, 1 << 20, 16 << 20)
+_SMALL: Final = 64 << 10
+CLASS_LIMITS = (_SMALL, 1 << 20, 16 << 20)
 SIZE_CLASSES = len(CLASS_LIMITS) + 1
 """Size classes: up to 64 KiB, 1 MiB, 16 MiB, and more."""
 
@@ -189,7 +191,7 @@ def seed_of(digest: bytes) -> int:
 
 def size_class(size: int) -> int:
     """The class of a body's length, from 0: first byte and goodput are similar within a class."""
-    return bisect_left(CLASS_LIMITS, size)
+    return 0 if size <= _SMALL else bisect_left(CLASS_LIMITS, size)
 
 
 def throttle_penalty(share: float, before: float, elapsed: float) -> float:

@@ -103,7 +103,7 @@ def test_what_waits_in_the_kernel_is_known_until_the_response_is_closed(new_loop
             pool = Pool(endpoint(origin.port))
             response = await get(pool)
             response.pause()
-            await until(lambda: sum(map(len, response._buffer)) < response.unread())
+            await until(lambda: sum(map(len, response._buffer or ())) < response.unread())
             response.close()
             assert response.unread() == 0
             await pool.close()
