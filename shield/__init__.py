@@ -144,7 +144,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
     bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
-                of one
+                of one; clients: of it, with sentinels, or as a cluster; reasons: why it can't be used
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
@@ -171,19 +171,19 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects,
-                foretold (of it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile
-                (with the ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as
-                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                rate_limit, warming, persistence, exact, amplification, locations, policy, reach, certificates,
-                rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that
-                one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
-                drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin
-                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
-                written; spreading: orders on their way to all nodes; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs; purging:
-                marks of purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
-                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
-                traceparent (Trace Context)
+                foretold (of it), bill, zones (days and months of providers), focus (its rows for FinOps tools),
+                reports (of providers, on reads), reconcile (with the ledger), advice (changes that save), key_trial,
+                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
+                throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
+                policy, reach, certificates, rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was
+                away), peer_auth (proof that one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields
+                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
+                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
+                purge_orders: orders to purge as they are written; spreading: orders on their way to all nodes;
+                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
+                PURGE; edge_purge: calls of CDNs' APIs; purging: marks of purges, under which entries fall;
+                purge_lines: those of the log of purges; alarms (from their beginning to their end), alarm_signs
+                (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

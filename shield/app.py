@@ -355,6 +355,7 @@ def build(
             access=log,
             ids=ids,
             tops=tops,
+            keeper=keeper,
             budgets=budgets,
             spikes=spikes,
             suspects=suspects,

@@ -16,6 +16,7 @@ from shield.egress.tags import TagMeter
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
 from shield.peers.nodes import Nodes
+from shield.rules.prices import Price, zones_of
 
 
 def ledger_path(settings: Settings, state: Path | None) -> Path | None:
@@ -27,12 +28,23 @@ def ledger_path(settings: Settings, state: Path | None) -> Path | None:
     return None if state is None else state / name
 
 
+def ledger_of(settings: Settings, state: Path | None) -> Ledger | None:
+    """The ledger of these settings; None: none is kept."""
+    path = ledger_path(settings, state)
+    return None if path is None else Ledger(LedgerTerms(path, settings.ledger.keep, zones_of(all_prices(settings))))
+
+
+def all_prices(settings: Settings) -> dict[str, Price | None]:
+    """The price of each origin by name; None: it has none."""
+    return {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
+
+
 def budget_terms(settings: Settings) -> BudgetTerms:
     """The budgets, and the prices of origins."""
     origins, labels = settings.origins, settings.labels
     return BudgetTerms(
         tuple([each.rule(name, each.names(origins, labels)) for name, each in settings.budgets.items()]),
-        {name: None if origin.price is None else origin.price.price for name, origin in origins.items()},
+        all_prices(settings),
     )
 
 
@@ -110,6 +122,5 @@ def keeper_of(
     clock: Callable[[], float],
 ) -> LedgerKeeper:
     """The keeper of a worker."""
-    path = ledger_path(settings, state)
-    ledger = None if path is None else Ledger(LedgerTerms(path, settings.ledger.keep))
+    ledger = ledger_of(settings, state)
     return LedgerKeeper(ledger, own=own, others=others, conducts=conducts, clock=clock)

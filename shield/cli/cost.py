@@ -6,25 +6,27 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shield.build.usage import ledger_path
+from shield.build.usage import all_prices, ledger_path
 from shield.cli.check import read
 from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
 from shield.egress.ledger import Ledger, LedgerTerms
 from shield.errors import ConfigError, StoreError
 from shield.resources import state_directory
-from shield.rules.bill import Bill, BillLine, TagUsage, Usage, bill, bill_by_tag, charges, forecast, month_of
+from shield.rules.bill import Bill, BillLine, Charges, TagUsage, Usage, bill, bill_by_tag, forecast
 from shield.rules.focus import COLUMNS, focus_rows
-from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from shield.rules.prices import PRESETS, STALE_DAYS, Price, zones_of
+from shield.rules.zones import Month, Zones, day_of, running_month
 
 
 def cost(
@@ -43,33 +45,36 @@ def cost(
     if loaded is None:
         return 2
     settings = loaded.settings
+    prices = all_prices(settings)
+    zones = zones_of(prices)
     try:
-        start, stop = _month(month, now)
+        of = BilledTime.of(_month(month, zones, now), zones)
         origins = _labelled(settings, labels)
         ledger = _ledger(settings)
-        usage = _usage(ledger, start, stop, origins)
+        usage = _usage(ledger, of, origins)
     except (ConfigError, StoreError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
-    rates = charges(usage, prices)
+    rates = Charges(usage, prices)
     if form in COLUMNS:
         _print_focus(settings, usage, prices, form)
         return 0
     if by == "tag":
-        rows = [row for row in ledger.tag_rows(start, stop) if row.origin in origins or ANY in origins]
+        rows = [
+            row for row in of.those(ledger.tag_rows(of.start, of.stop)) if row.origin in origins or ANY in origins
+        ]
         tags = [TagUsage(row.at, row.origin, row.tag, row.requests, row.received) for row in rows]
         found, tagged = bill_by_tag(usage, tags, rates)
     else:
-        found, tagged = bill(usage, rates, _name_of(by, settings)), None
-    whole = forecast(usage, prices, now) if start <= now < stop else {}
+        found, tagged = bill(usage, rates, _name_of(by, settings, zones)), None
+    whole = forecast(usage, prices, of.month, now) if of.start <= now < of.stop else {}
     if form == "json":
-        json.dump(_plain(found, by, start, whole), sys.stdout, indent=2)
+        json.dump(_plain(found, by, of, whole), sys.stdout, indent=2)
         print()
     elif form == "csv":
         _print_csv(found, by)
     else:
-        _print_table(found, by, start, whole)
+        _print_table(found, by, of, whole)
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
     return 0
@@ -78,7 +83,7 @@ def cost(
 def prices() -> int:
     """Print the list prices; 0."""
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("preset", "a GB", "1,000 requests", "free a month", "read", "but", "source"):
+    for name in ("preset", "a GB", "1,000 requests", "free a month", "months of", "read", "but", "source"):
         table.add_column(name, overflow="fold")
     today = datetime.now(UTC).date()
     for name, preset in PRESETS.items():
@@ -86,8 +91,8 @@ def prices() -> int:
         egress = f"{price.egress:.4g} {price.currency}"
         egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
         free = billed_size(price.free) if price.free else "-"
-        row = (name, egress, f"{price.requests:g}", free, _age(preset.read, today), preset.caveat, preset.source)
-        table.add_row(*row)
+        read = _age(preset.read, today)
+        table.add_row(name, egress, f"{price.requests:g}", free, price.zone, read, preset.caveat, preset.source)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
@@ -96,12 +101,58 @@ def _age(read: date, today: date) -> str:
     return str(read) if (today - read).days <= STALE_DAYS else f"{read}, long ago: check it"
 
 
-def _month(text: str | None, now: float) -> tuple[float, float]:
+class _BilledRow(Protocol):
+    @property
+    def at(self) -> int: ...
+
+    @property
+    def origin(self) -> str: ...
+
+
+_Counted = TypeVar("_Counted", bound=_BilledRow)
+
+
+@dataclass(frozen=True, slots=True)
+class BilledTime:
+    """A month, from its beginning in the first of these zones to its end in the last."""
+
+    month: Month
+    zones: Zones
+    spans: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, month: Month, zones: Zones) -> Self:
+        return cls(month, zones, {zone: month.within(zone) for zone in zones.all()})
+
+    @property
+    def start(self) -> float:
+        return min([start for start, _ in self.spans.values()])
+
+    @property
+    def stop(self) -> float:
+        return max([stop for _, stop in self.spans.values()])
+
+    def those(self, rows: Iterable[_Counted]) -> list[_Counted]:
+        """The rows that begin in this month of their origin's zone."""
+        found = []
+        for row in rows:
+            start, stop = self.spans[self.zones.of(row.origin)]
+            if start <= row.at < stop:
+                found.append(row)
+        return found
+
+    def __str__(self) -> str:
+        zones = list(self.spans)
+        return f"{date(*self.month, 1):%B %Y} ({'' if len(zones) == 1 else 'by provider: '}{', '.join(zones)})"
+
+
+def _month(text: str | None, zones: Zones, now: float) -> Month:
     """Raises ValueError."""
     if text is None:
-        return month_of(now)
+        return running_month(zones.all(), now)
     try:
-        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp())
+        said = datetime.strptime(text, "%Y-%m")
+        return Month(said.year, said.month)
     except ValueError:
         raise ValueError(f"--month {text}: expected a year and a month, as 2026-11") from None
 
@@ -146,16 +197,16 @@ def _ledger(settings: Settings) -> Ledger:
     return Ledger(LedgerTerms(path, settings.ledger.keep))
 
 
-def _usage(ledger: Ledger, start: float, stop: float, origins: Set[str]) -> list[Usage]:
+def _usage(ledger: Ledger, of: BilledTime, origins: Set[str]) -> list[Usage]:
     """Of these origins; what clients got is of all, and is left out unless all count."""
     return [
-        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses)
-        for row in ledger.rows(start, stop)
+        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses, row.span)
+        for row in of.those(ledger.rows(of.start, of.stop))
         if row.origin in origins or ANY in origins
     ]
 
 
-def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
+def _name_of(by: str, settings: Settings, zones: Zones) -> Callable[[Usage], str]:
     def of_origin(key: str) -> Callable[[Usage], str]:
         known = {name: str(getattr(origin, key) or "-") for name, origin in settings.origins.items()}
         return lambda each: known.get(each.origin, "(removed)")
@@ -164,7 +215,7 @@ def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
         "origin": lambda each: each.origin,
         "route": lambda each: each.route or "(none)",
         "reason": lambda each: each.reason,
-        "day": lambda each: str(datetime.fromtimestamp(each.at, UTC).date()),
+        "day": lambda each: str(day_of(each.at, zones.of(each.origin))),
     }
     return ways.get(by) or of_origin(by)
 
@@ -172,7 +223,7 @@ def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
 # forms
 
 
-def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> None:
+def _print_table(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     total = found.total
@@ -186,7 +237,7 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
     lines = sorted(found.lines, key=lambda line: line.name) if by == "day" else found.lines
     for line in lines:
         table.add_row(line.name, f"{line.requests:,}", billed_size(line.received), _money(line))
-    console.print(f"Egress in {datetime.fromtimestamp(start, UTC):%B %Y} (UTC), an estimate at the settings' prices")
+    console.print(f"Egress in {of}, an estimate at the settings' prices", soft_wrap=True)
     console.print(table)
     if whole:
         said = " + ".join([f"{money:,.2f} {currency}" for currency, money in sorted(whole.items())])
@@ -204,7 +255,7 @@ def _money(line: BillLine) -> str:
     return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
 
 
-def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> dict[str, Any]:
+def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> dict[str, Any]:
     def line(each: BillLine) -> dict[str, Any]:
         return {
             "requests": each.requests,
@@ -214,7 +265,8 @@ def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> di
         }
 
     return {
-        "month": f"{datetime.fromtimestamp(start, UTC):%Y-%m}",
+        "month": str(of.month),
+        "zones": {**of.zones.by_origin, "*": of.zones.usual},
         "is_estimate": True,
         "by": by,
         "lines": [{by: each.name, **line(each)} for each in found.lines],

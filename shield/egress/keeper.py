@@ -13,6 +13,7 @@ from functools import partial
 from shield.complaints import Complaints
 from shield.egress.ledger import Ledger, WorkerUsage
 from shield.errors import StoreError
+from shield.rules.zones import Zones
 
 log = logging.getLogger("shield.egress")
 
@@ -48,6 +49,11 @@ class LedgerKeeper:
         self._complaints = Complaints(log, seconds=600.0)
         self.failures = 0
         """Flushes that failed. Nothing is lost by one: the next brings the same counts."""
+
+    def use(self, zones: Zones) -> None:
+        """Origins are billed in these zones from now on."""
+        if self.ledger is not None:
+            self.ledger.use(zones)
 
     def tick(self) -> None:
         """Once a second: flush if it is time."""

@@ -2,7 +2,8 @@
 
 One process of a node writes. Workers count from their beginning on, so each flush brings totals; those of the flush
 before are kept in the same file and the same transaction, so that nothing is counted twice or left out, whichever
-process is killed, and when. Minutes are added up to hours, and hours to days, as they grow old.
+process is killed, and when. Minutes are added up to hours, and hours to days, as they grow old:
+days of the zone that an origin is billed in.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
 from shield.errors import StoreError
+from shield.rules.zones import Zones, day_around
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 KEEP_MINUTES = 2 * DAY
@@ -67,7 +69,7 @@ ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
 _SET_TAG_TOTAL = "INSERT OR REPLACE INTO tag_totals VALUES (?, ?, ?, ?, ?, ?)"
 _ROLL_TAGS = f"""
 INSERT INTO tags ({_TAG_KEY}, received, requests)
-SELECT at / :into * :into, :into, origin, tag, SUM(received), SUM(requests)
+SELECT begins(at, origin, :into), lasts(at, origin, :into), origin, tag, SUM(received), SUM(requests)
 FROM tags WHERE span = :span AND at < :before GROUP BY 1, 3, 4
 ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
 """
@@ -81,7 +83,8 @@ VALUES ({", ".join("?" * (5 + len(_NUMBERS)))})
 """
 _ROLL = f"""
 INSERT INTO usage ({_KEY}, {", ".join(_NUMBERS)})
-SELECT at / :into * :into, :into, origin, route, reason, {", ".join([f"SUM({name})" for name in _NUMBERS])}
+SELECT begins(at, origin, :into), lasts(at, origin, :into), origin, route, reason,
+{", ".join([f"SUM({name})" for name in _NUMBERS])}
 FROM usage WHERE span = :span AND at < :before GROUP BY 1, 3, 4, 5
 ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join([f"{name} = {name} + excluded.{name}" for name in _NUMBERS])}
 """
@@ -150,10 +153,11 @@ class UsageRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LedgerTerms:
-    """The file, and the seconds for which days are kept."""
+    """The file, the seconds for which days are kept, and the zones of origins, whose days these are."""
 
     path: Path
     keep: float
+    zones: Zones = field(default_factory=Zones)
 
 
 class Ledger:
@@ -161,6 +165,10 @@ class Ledger:
 
     def __init__(self, terms: LedgerTerms) -> None:
         self._terms = terms
+
+    def use(self, zones: Zones) -> None:
+        """Add up by days of these zones from now on."""
+        self._terms = replace(self._terms, zones=zones)
 
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
         """Add what workers have counted since the flush before."""
@@ -208,6 +216,8 @@ class Ledger:
     def tend(self, now: float) -> None:
         """Add up what is old, and drop what is too old. To be called once an hour or so."""
         with self._open(writing=True) as file:
+            file.create_function("begins", 3, self._begins, deterministic=True)
+            file.create_function("lasts", 3, self._lasts, deterministic=True)
             for span, into, keep in ((MINUTE, HOUR, KEEP_MINUTES), (HOUR, DAY, KEEP_HOURS)):
                 before = int(now - keep) // into * into
                 file.execute(_ROLL, {"span": span, "into": into, "before": before})
@@ -221,6 +231,17 @@ class Ledger:
             file.execute("DELETE FROM tags WHERE span = ? AND at < ?", (HOUR, before))
             file.execute("DELETE FROM tags WHERE at < ?", (int(now - self._terms.keep),))
             file.execute("DELETE FROM tag_totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
+
+    def _begins(self, at: int, origin: str, into: int) -> int:
+        """When the hour or the day of an origin began that a time is in."""
+        return at // into * into if into != DAY else int(day_around(at, self._terms.zones.of(origin))[0])
+
+    def _lasts(self, at: int, origin: str, into: int) -> int:
+        """For how long it does: days are of 23 to 25 hours."""
+        if into != DAY:
+            return into
+        start, stop = day_around(at, self._terms.zones.of(origin))
+        return int(stop - start)
 
     def tag_rows(self, start: float, stop: float) -> list[TagRow]:
         """As `rows`, of tags: hours, and days as they grow old. [] if none was ever counted."""

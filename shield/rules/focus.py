@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from shield.rules.bill import CLASSES, Charge, Usage, charges, month_of
+from shield.rules.bill import CLASSES, Charge, Charges, Usage
 from shield.rules.prices import GB, Price
+from shield.rules.zones import month_around
 
 _OF_BOTH = (
     *("BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd"),
@@ -43,16 +44,21 @@ def focus_rows(
     labels: Mapping[str, Mapping[str, str]],
     version: str,
 ) -> Iterator[dict[str, str]]:
-    """Two rows, of bytes and of requests, for each hour, origin, route and reason; origins without a price are left
-    out. `origins` have a provider, a region and a bucket by name; `labels` are by origin, and among its rows' tags.
+    """Two rows, of bytes and of requests, for each hour, origin, route and reason, or for each day where only that is
+    known; origins without a price are left out. Times are of UTC, and the billing period is the month of the
+    provider's zone. `origins` have a provider, a region and a bucket by name; `labels` are by origin, and among its
+    rows' tags.
     """
-    rates = charges(usage, prices)
-    hours: dict[tuple[int, str, str, str], list[Usage]] = {}
+    rates = Charges(usage, prices)
+    periods: dict[tuple[int, int, str, str, str], list[Usage]] = {}
     for each in usage:
         if each.origin and prices.get(each.origin) is not None:
-            hours.setdefault((each.at // _HOUR * _HOUR, each.origin, each.route, each.reason), []).append(each)
-    for (hour, origin, route, reason), rows in sorted(hours.items(), key=lambda item: item[0]):
-        charge = rates[origin, month_of(hour)[0]]
+            start = each.at // _HOUR * _HOUR
+            key = start, start + max(_HOUR, each.span), each.origin, each.route, each.reason
+            periods.setdefault(key, []).append(each)
+    for (start, stop, origin, route, reason), rows in sorted(periods.items(), key=lambda item: item[0]):
+        charge = rates.of(origin, start)
+        assert charge is not None
         facts = origins.get(origin, {})
         tags = {
             **labels.get(origin, {}),
@@ -61,16 +67,16 @@ def focus_rows(
             "x_reason": reason,
             "x_estimate": "true",
         }
-        common = _common(hour, charge, facts, tags, version)
+        common = _common((start, stop), charge, facts, tags, version)
         size = sum([each.received for each in rows])
         yield {**common, **_egress(size, charge)}
         yield {**common, **_requests(rows, charge)}
 
 
 def _common(
-    hour: int, charge: Charge, facts: Mapping[str, str], tags: Mapping[str, str], version: str
+    period: tuple[int, int], charge: Charge, facts: Mapping[str, str], tags: Mapping[str, str], version: str
 ) -> dict[str, str]:
-    start, stop = month_of(hour)
+    start, stop = month_around(period[0], charge.price.zone)
     provider = facts.get("provider", "")
     named = _NAMES.get(provider, provider)
     more = {"ServiceProviderName": named, "HostProviderName": named} if version != "1.2" else {}
@@ -84,8 +90,8 @@ def _common(
         "ChargeCategory": "Usage",
         "ChargeClass": "",
         "ChargeFrequency": "Usage-Based",
-        "ChargePeriodStart": _time(hour),
-        "ChargePeriodEnd": _time(hour + _HOUR),
+        "ChargePeriodStart": _time(period[0]),
+        "ChargePeriodEnd": _time(period[1]),
         "InvoiceIssuerName": named,
         "ProviderName": named,
         "PublisherName": named,

@@ -172,3 +172,47 @@ def test_focus_rows_have_the_labels_of_their_origin(config: Path, capsys: pytest
 
     tags = json.loads(next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["Tags"])
     assert tags["x_environment"] == "stage" and tags["x_team"] == "web" and tags["x_node"]
+
+
+def test_days_and_months_are_those_of_each_providers_zone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["iad"]["price"] = {"egress": 0.2, "zone": "America/Los_Angeles"}
+    config.write_text(yaml.safe_dump(settings))
+    december = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    for number, hours in enumerate((-1, 7, 8)):  # of both origins: before, between and after both months' ends
+        readings = [MeterReading(EgressAccount(name, "", "miss"), 1, GB, {200: 1}) for name in ("fra", "iad")]
+        ledger.flush([WorkerUsage(str(number), readings, {})], december + hours * 3600.0)
+
+    def said(by: str, month: str | None, *, form: str = "json", hours: float = 1.0) -> str:
+        assert cost(config, by=by, month=month, form=form, now=december + hours * 3600.0) == 0
+        return capsys.readouterr().out
+
+    received = {line["origin"]: line["received_bytes"] for line in json.loads(said("origin", "2026-12"))["lines"]}
+    assert received == {"fra": 2 * GB, "iad": GB}
+    days = {line["day"]: line["received_bytes"] for line in json.loads(said("day", "2026-11"))["lines"]}
+    assert days == {"2026-11-14": 5 * GB, "2026-11-15": 40 * GB, "2026-11-30": 3 * GB}
+    # November runs until it is over everywhere, and until then there is something to foretell.
+    november = json.loads(said("origin", None))
+    assert november["month"] == "2026-11" and november["forecast"]["USD"] > november["total"]["cost"]["USD"]
+    assert november["zones"] == {"fra": "UTC", "iad": "America/Los_Angeles", "*": "UTC"}
+    assert json.loads(said("origin", None, hours=8.0))["month"] == "2026-12"
+    assert "Egress in November 2026 (by provider: America/Los_Angeles, UTC)" in said("day", None, form="table")
+    rows = list(csv.DictReader(io.StringIO(said("origin", "2026-11", form="1.2"))))
+    periods = {json.loads(row["Tags"])["x_origin"]: row["BillingPeriodStart"] for row in rows}
+    assert periods == {"fra": "2026-11-01T00:00:00Z", "iad": "2026-11-01T07:00:00Z"}
+    assert {row["BillingPeriodEnd"] for row in rows} == {"2026-12-01T00:00:00Z", "2026-12-01T08:00:00Z"}
+
+
+def test_days_that_were_added_up_are_rows_of_focus_for_that_long(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load(config.read_text())
+    Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9)).tend(NOW + 100 * 86400.0)
+
+    assert cost(config, by="origin", month="2026-11", form="1.2", now=NOW) == 0
+
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["ChargePeriodStart"], row["ChargePeriodEnd"]) for row in rows} == {
+        ("2026-11-15T00:00:00Z", "2026-11-16T00:00:00Z")
+    }
