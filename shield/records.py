@@ -58,18 +58,12 @@ COLUMNS: Final = 1 + len(Came)  # the second, and a count each
 
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
-_NAME: Final = 0
 _STATE: Final = 1
 _SINCE: Final = 2
-_UNTIL: Final = 3
-_BAD_SINCE: Final = 4
-_TIMES: Final = 5
 _FLAGS: Final = 6
-_REASON: Final = 7
-_COUNT: Final = 8
-_SPAN: Final = 9
 _P95: Final = 10
 _RAISED: Final = 11
+_NAME, _UNTIL, _BAD_SINCE, _TIMES, _REASON, _COUNT, _SPAN = 0, 3, 4, 5, 7, 8, 9
 LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
@@ -78,11 +72,7 @@ _BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
 _SUCCEEDED: Final = 0
-_FAILED_TOTAL: Final = 1
-_WHOLE: Final = 2
-COMPARED: Final = 3
-DIFFERING: Final = 4
-_MISSING: Final = 5
+_FAILED_TOTAL, _WHOLE, COMPARED, DIFFERING, _MISSING = range(1, 6)
 _FAILED_AT: Final = 6  # each: time, hash of the key, `Came`
 RING: Final = _FAILED_AT + 3 * _FAILURES
 WAITING: Final = RING + COLUMNS * _SECONDS

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from shield.rules.distance import LEAST_BODIES, Timing
 from shield.rules.latency import BUCKETS, EDGES, median, quantile
-from shield.rules.ranking import SIZE_CLASSES, size_class, throttle_penalty
+from shield.rules.ranking import SIZE_CLASSES, SMALL, size_class, throttle_penalty
 
 BODY_BYTES: Final = 256 * 1024
 """Shorter bodies say little about a goodput: they arrive with the first byte, or nearly."""
@@ -72,7 +72,9 @@ class OriginTimes:
         """The first byte of a response with a body of `size` bytes arrived after `seconds`; FETCHED or PROBED."""
         if now >= self._ends:
             self._begin(now)
-        self._counts[self._at + kind + BUCKETS * size_class(size) + bisect_left(EDGES, seconds)] += 1
+        self._counts[
+            self._at + kind + BUCKETS * (0 if size <= SMALL else size_class(size)) + bisect_left(EDGES, seconds)
+        ] += 1
 
     def carried(self, now: float, size: int, seconds: float, kind: int = FETCHED) -> None:
         """A body of `size` bytes, `BODY_BYTES` at least, arrived within `seconds` after its first byte.

@@ -7,26 +7,21 @@ and parser become OriginErrors here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import select
-import sys
-import termios
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
-from shield.egress.meter import UNMETERED, Meter
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
+from shield.origin.asked import Asked
 from shield.origin.chunks import ChunkReader
 from shield.origin.flow import Brake
 from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
-from shield.origin.inflow import Inflow, inflow_of
+from shield.origin.inflow import Inflow, has_come, inflow_of, unread
 from shield.origin.pieces import HeadPieces
 from shield.origin.resolver import Address
-from shield.origin.response import Asker, Inform, Response
+from shield.origin.response import Asker, Response
 from shield.origin.terms import Terms
 
 MOST_PAUSED = 0.1
@@ -63,43 +58,6 @@ class Owner(Protocol):
         """Bytes have arrived that answer no request; it is closed, or will be with its exchange."""
 
 
-@dataclass(slots=True)
-class Asked:
-    """A request to an origin: `head` is a whole GET or HEAD request without a body.
-
-    `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is bounded by
-    the timeouts alone. `inform` is called with interim responses before the head, of each attempt, and `sent` at each
-    attempt, just before its request is written. `fresh`: a kept connection won't do. `meter` counts what it costs.
-    """
-
-    head: bytes
-    method: bytes
-    deadline: float
-    inform: Inform | None
-    sent: Callable[[], None] | None
-    fresh: bool
-    meter: Meter
-
-    # Written out, as it is then compiled: a dataclass's own is not.
-    def __init__(
-        self,
-        head: bytes,
-        method: bytes,
-        deadline: float,
-        inform: Inform | None = None,
-        sent: Callable[[], None] | None = None,
-        fresh: bool = False,
-        meter: Meter = UNMETERED,
-    ) -> None:
-        self.head = head
-        self.method = method
-        self.deadline = deadline
-        self.inform = inform
-        self.sent = sent
-        self.fresh = fresh
-        self.meter = meter
-
-
 _ROOM: Final = bytearray(256 * 1024)
 _VIEW: Final = memoryview(_ROOM)
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
@@ -110,45 +68,6 @@ class Connection:
 
     Closed at once when the origin sends unsolicited bytes: they would be taken for the next response.
     """
-
-    __slots__ = (
-        "_alarm",
-        "_answered",
-        "_body_at",
-        "_brake",
-        "_chunks",
-        "_first_byte",
-        "_framing",
-        "_free_until",
-        "_head_at",
-        "_held_at",
-        "_held_in",
-        "_inflow",
-        "_interims",
-        "_left",
-        "_loop",
-        "_now",
-        "_owner",
-        "_paused_at",
-        "_persistent",
-        "_pieces",
-        "_read",
-        "_response",
-        "_terms",
-        "_total",
-        "_total_at",
-        "_transport",
-        "_unstarted",
-        "address",
-        "asked",
-        "bodiless",
-        "closed",
-        "last_read",
-        "opened_at",
-        "retired",
-        "served",
-        "stated",
-    )
 
     _transport: asyncio.Transport
 
@@ -250,9 +169,7 @@ class Connection:
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return has_come(sock)
 
     def held_up(self, now: float) -> float:
         """Seconds for which its reader has been stalled, so that it isn't read."""
@@ -298,12 +215,7 @@ class Connection:
 
     def unread(self) -> int:
         sock = None if self.closed else self._transport.get_extra_info("socket")
-        if sock is None:
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
-        except (OSError, ValueError):  # it is closed
-            return 0
+        return 0 if sock is None else unread(sock)
 
     def abandon(self) -> None:
         self._response = None

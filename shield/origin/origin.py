@@ -18,9 +18,10 @@ from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
+from shield.origin.asked import Asked
 from shield.origin.attempt import PlainAttempt
 from shield.origin.by_get import NO_HEAD, ask_by_get
-from shield.origin.connection import Asked, Connection
+from shield.origin.connection import Connection
 from shield.origin.copies import fetch_same
 from shield.origin.damage import STATING, guard
 from shield.origin.drilling import Drill

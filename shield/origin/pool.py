@@ -18,8 +18,9 @@ from typing import cast
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.origin.alarm import Alarm
+from shield.origin.asked import Asked
 from shield.origin.conduct import Conduct, Keep
-from shield.origin.connection import Asked, Connection
+from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.flow import Flow
 from shield.origin.resolver import Address, Resolver

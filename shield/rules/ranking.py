@@ -39,8 +39,8 @@ TYPICAL_BYTES = 256 * 1024
 THROTTLED_SHARE = 0.05
 """The share of throttled requests that costs nothing: a large storage refuses a few at any time."""
 
-_SMALL: Final = 64 << 10
-CLASS_LIMITS = (_SMALL, 1 << 20, 16 << 20)
+SMALL: Final = 64 << 10
+CLASS_LIMITS = (SMALL, 1 << 20, 16 << 20)
 SIZE_CLASSES = len(CLASS_LIMITS) + 1
 """Size classes: up to 64 KiB, 1 MiB, 16 MiB, and more."""
 
@@ -191,7 +191,7 @@ def seed_of(digest: bytes) -> int:
 
 def size_class(size: int) -> int:
     """The class of a body's length, from 0: first byte and goodput are similar within a class."""
-    return 0 if size <= _SMALL else bisect_left(CLASS_LIMITS, size)
+    return bisect_left(CLASS_LIMITS, size)
 
 
 def throttle_penalty(share: float, before: float, elapsed: float) -> float:

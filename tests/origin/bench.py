@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from shield.errors import Fault
 from shield.histograms import Histogram
-from shield.origin.connection import Asked, Connection
+from shield.origin.asked import Asked
+from shield.origin.connection import Connection
 from shield.origin.flow import Flow
 from shield.origin.resolver import Address
 from shield.origin.response import Response
