@@ -61,9 +61,8 @@ COLUMNS: Final = 1 + len(Came)  # the second, and a count each
 _STATE: Final = 1
 _SINCE: Final = 2
 _FLAGS: Final = 6
-_P95: Final = 10
 _RAISED: Final = 11
-_NAME, _UNTIL, _BAD_SINCE, _TIMES, _REASON, _COUNT, _SPAN = 0, 3, 4, 5, 7, 8, 9
+_NAME, _UNTIL, _BAD_SINCE, _TIMES, _REASON, _COUNT, _SPAN, _P95 = 0, 3, 4, 5, 7, 8, 9, 10
 LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
@@ -319,11 +318,10 @@ class Seen:
 
     def succeeded(self, came: Came, now: float, seconds: float, size: int = 0, *, slot: int = 0) -> None:
         """The first byte of a body of `size` bytes arrived after `seconds`. Ends the fetch with this slot."""
-        times = self._times
         if slot:
-            times[slot] = 0.0
+            self._times[slot] = 0.0
             self._free.append(slot)
-        times[_SUCCEEDED] = now
+        self._times[_SUCCEEDED] = now
         self._successes[0] += 1
         self._count(came, now)
         self.timings.came(now, seconds, size)
