@@ -15,9 +15,10 @@ Two decisions, two pure functions, and all of RFC 9111 behind them (`rules.verdi
 
 Packages and modules, from the top down. Imports point down only; `tests/test_architecture.py` checks that.
 
-    __main__    python -m shield
+    __main__    the command `shield`
     cli         the commands, which parse, call and print, and have no logic of their own; admin: requests to the
                 running node
+    start       the beginning of `shield serve`; serving: its settings, and the node that they make
     supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
@@ -51,8 +52,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
-                ones, of what others own; nodes: connections to them, and which are down; members: of the cluster, by
-                DNS; parting: the hottest entries, handed over by a node that stops
+                ones, of what others own; nodes: connections to them, and which are down; other: one of them; members:
+                of the cluster, by DNS; parting: the hottest entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -80,8 +81,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     distrust    removes the entries from an origin that turns out to be corrupt
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
                 knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
-                hands: those of others, carried out; sight: of the others, or blindness; outdating: of
-                everything, after orders were lost; limits: rate limits of all nodes together
+                hands: those of others, carried out; hints: on origins, objects and ramps; sight: of the others, or
+                blindness; latecomers: nodes that couldn't be asked at the start; outdating: of everything, after
+                orders were lost; limits: rate limits of all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
@@ -129,9 +131,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
-                requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
-                the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
-                what is asked for most, on heavy: hitters of a stream; suspects: tallies of who costs most
+                requests, made of lines: exchanges as JSON, or of record: their fields by name, and output: its file;
+                request_ids: identifiers; logs: the log of events; levels: what it leaves out, for a while; livelog:
+                requests as they happen; top: what is asked for most, on heavy: hitters of a stream; suspects: tallies
+                of who costs most
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -155,6 +158,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     compiled    whether this installation is
+    generated   methods of dataclasses, compiled once for all starts
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
@@ -171,19 +175,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects,
-                foretold (of it), bill, zones (days and months of providers), focus (its rows for FinOps tools),
-                reports (of providers, on reads), reconcile (with the ledger), advice (changes that save), key_trial,
-                key_renewal (credentials), moments (dates as people write them), absence, changes, announcements, lag,
-                throttling, budget, hedge, denials, rate_limit, warming, persistence, exact, amplification, locations,
-                policy, reach, certificates, rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was
-                away), peer_auth (proof that one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields
-                (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit log), log_level,
-                tokens (of callers of the admin API); written: URLs, keys and prefixes as people write them;
-                purge_orders: orders to purge as they are written; spreading: orders on their way to all nodes;
-                purge_scope: what an order covers, and what it costs to fetch that again; purge_access: who may send
-                PURGE; edge_purge: calls of CDNs' APIs; purging: marks of purges, under which entries fall;
-                purge_lines: those of the log of purges; alarms (from their beginning to their end), alarm_signs
-                (their causes), webhooks (requests, signatures and attempts), traceparent (Trace Context)
+                foretold (of it), bill, zones (days and months of providers), sites (where origins were), focus (its
+                rows for FinOps tools), reports (of providers, on reads), reconcile (with the ledger), advice (changes
+                that save), key_trial, key_renewal (credentials), moments (dates as people write them), absence,
+                changes, announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence,
+                exact, amplification, locations, policy, reach, certificates, rendezvous, ring (of nodes), heat (of
+                keys), beyond (whether another region is asked), heritage (of a node that was away), peer_auth (proof
+                that one is a node), peer_secrets (while others replace them), sigv4, providers, s3_errors, canaries,
+                pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit
+                log), log_level, tokens (of callers of the admin API); written: URLs, keys and prefixes as people
+                write them; purge_orders: orders to purge as they are written; spreading: orders on their way to all
+                nodes; hints that nodes give each other; purge_scope: what an order covers, and what it costs to fetch
+                that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs; purging: marks of
+                purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
+                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
+                traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

@@ -151,7 +151,7 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     doorkeeper = Doorkeeper(admin_tokens(settings.admin))
-    secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
+    secrets, keys = SecretFiles(origins, in_force, cluster), ObtainedKeys(origins, clock=clock)
     secrets.admit = doorkeeper.admit_by
     log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
@@ -229,12 +229,14 @@ def build(
     distrust = Distrust(purge_orders, clock=clock)
     origins.conductor.doubted = distrust.doubt
     announcer = Announcer(in_force, purge, store, fills)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     spreader = spreader_of(
         settings,
         place,
         cluster,
         owners,
-        conducts=lambda: origins.conducts,
+        origins,
+        ramps,
         in_force=in_force,
         store=store,
         orders=purge_orders,
@@ -257,11 +259,10 @@ def build(
     warmer = Warmer(proxy, store, origins, clock=clock)
     of_cluster = None
     if cluster is not None:
+        cluster.prices = budgets.prices
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
-        if spreader is not None:
-            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),
@@ -306,7 +307,6 @@ def build(
         ),
     )
     accounting.add(signs.observe)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
         place.shared.alarms,
         AlarmSources(

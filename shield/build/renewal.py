@@ -17,7 +17,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.alarms.signs import OwnSigns
 from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
-from shield.build.cluster import members_of
+from shield.build.cluster import NodesTls, members_of, renewed_tls
 from shield.build.drills import drill_terms
 from shield.build.edges import edge_targets
 from shield.build.edition import Edition
@@ -40,7 +40,7 @@ from shield.build.secrets import SecretFiles
 from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import all_prices, budget_terms
+from shield.build.usage import all_prices, budget_terms, sites_of
 from shield.cdn.passing import EdgePurges
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
@@ -172,12 +172,16 @@ class PreparedEdition:
         parts.owners.use(among_workers(settings))
         if parts.nodes is not None and settings.cluster is not None and settings.cluster.dns is None:
             parts.nodes.use(members_of(settings))
+        if settings.cluster is not None:
+            parts.secrets.use_secrets(settings.cluster)
+        if drawn.nodes_tls is not None:
+            parts.secrets.use_tls(drawn.nodes_tls)
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
-        parts.keeper.use(zones_of(all_prices(settings)))
+        parts.keeper.use(zones_of(all_prices(settings)), sites_of(settings))
         parts.budgets.use(budget_terms(settings))
         parts.spikes.use(spike_terms(settings))
         parts.suspects.use(prices_of(settings))
@@ -217,6 +221,7 @@ class _Drawn:
     probes: ProbePlan
     tracing: TracingTerms | None
     tls: ServerContext | None
+    nodes_tls: NodesTls | None
     tokens: AdminTokens
 
 
@@ -236,6 +241,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         probe_plan(settings, regime.routes),
         tracing_terms(settings, workers),
         listener_tls(settings),
+        renewed_tls(settings),
         admin_tokens(settings.admin),
     )
 

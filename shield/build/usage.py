@@ -15,8 +15,10 @@ from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.tags import TagMeter
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
+from shield.outcome import MISS
 from shield.peers.nodes import Nodes
 from shield.rules.prices import Price, zones_of
+from shield.rules.sites import OriginSite
 
 
 def ledger_path(settings: Settings, state: Path | None) -> Path | None:
@@ -31,7 +33,14 @@ def ledger_path(settings: Settings, state: Path | None) -> Path | None:
 def ledger_of(settings: Settings, state: Path | None) -> Ledger | None:
     """The ledger of these settings; None: none is kept."""
     path = ledger_path(settings, state)
-    return None if path is None else Ledger(LedgerTerms(path, settings.ledger.keep, zones_of(all_prices(settings))))
+    if path is None:
+        return None
+    return Ledger(LedgerTerms(path, settings.ledger.keep, zones_of(all_prices(settings)), sites_of(settings)))
+
+
+def sites_of(settings: Settings) -> dict[str, OriginSite]:
+    """Where each origin is, by name."""
+    return {name: facts.site for name, facts in settings.facts().items()}
 
 
 def all_prices(settings: Settings) -> dict[str, Price | None]:
@@ -95,6 +104,9 @@ def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
             served[kind.cache] = served.get(kind.cache, (0, 0))[0] + count, 0
         for word, sent in counters.sent_by_word().items():
             served[word] = served.get(word, (0, 0))[0], sent
+        for word, (count, sent) in counters.of_nodes.items():
+            served[word] = count, sent
+            served[MISS] = served[MISS][0] - count, served[MISS][1] - sent
         tags = origins.meters.tags
         return WorkerUsage(
             process, list(origins.meters.readings()), served, [] if tags is None else list(tags.readings())

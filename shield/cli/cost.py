@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -16,16 +17,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shield.build.usage import all_prices, ledger_path
-from shield.cli.check import read
+from shield.build.usage import all_prices, sites_of
+from shield.cli.check import old_prices, read
+from shield.cli.ledgers import ledgers_of
 from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
-from shield.egress.ledger import Ledger, LedgerTerms
+from shield.egress.ledger import Ledger
 from shield.errors import ConfigError, StoreError
-from shield.resources import state_directory
 from shield.rules.bill import Bill, BillLine, Charges, TagUsage, Usage, bill, bill_by_tag, forecast
 from shield.rules.focus import COLUMNS, focus_rows
 from shield.rules.prices import PRESETS, STALE_DAYS, Price, zones_of
+from shield.rules.sites import OriginSite, SiteHistory
 from shield.rules.zones import Month, Zones, day_of, running_month
 
 
@@ -36,10 +38,11 @@ def cost(
     month: str | None,
     form: str,
     labels: Sequence[str] = (),
+    ledgers: Sequence[Path] = (),
     now: float | None = None,
 ) -> int:
     """Print the bill of a month; 0, or 2 if it can't be told. `form` is table, json, csv or a version of FOCUS; only
-    origins with these `labels`, as KEY=VALUE, count.
+    origins with these `labels`, as KEY=VALUE, count. `ledgers` are copies of other nodes', to be added.
     """
     loaded, now = read(path), time.time() if now is None else now
     if loaded is None:
@@ -50,23 +53,23 @@ def cost(
     try:
         of = BilledTime.of(_month(month, zones, now), zones)
         origins = _labelled(settings, labels)
-        ledger = _ledger(settings)
-        usage = _usage(ledger, of, origins)
+        found_ledgers = ledgers_of(settings, ledgers)
+        usage = _usage(found_ledgers, of, origins)
+        site_of = _site_of(found_ledgers, settings)
     except (ConfigError, StoreError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     rates = Charges(usage, prices)
     if form in COLUMNS:
-        _print_focus(settings, usage, prices, form)
+        _print_focus(settings, usage, prices, site_of, form)
         return 0
     if by == "tag":
-        rows = [
-            row for row in of.those(ledger.tag_rows(of.start, of.stop)) if row.origin in origins or ANY in origins
-        ]
+        kept = of.those(chain.from_iterable(each.tag_rows(of.start, of.stop) for each in found_ledgers))
+        rows = [row for row in kept if row.origin in origins or ANY in origins]
         tags = [TagUsage(row.at, row.origin, row.tag, row.requests, row.received) for row in rows]
         found, tagged = bill_by_tag(usage, tags, rates)
     else:
-        found, tagged = bill(usage, rates, _name_of(by, settings, zones)), None
+        found, tagged = bill(usage, rates, _name_of(by, site_of, zones)), None
     whole = forecast(usage, prices, of.month, now) if of.start <= now < of.stop else {}
     if form == "json":
         json.dump(_plain(found, by, of, whole), sys.stdout, indent=2)
@@ -77,6 +80,8 @@ def cost(
         _print_table(found, by, of, whole)
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
+        for note in old_prices(settings, datetime.fromtimestamp(now, UTC).date()):
+            print(note)
     return 0
 
 
@@ -188,36 +193,39 @@ def _on_tags(settings: Settings, found: Bill, tagged: int) -> str:
     )
 
 
-def _ledger(settings: Settings) -> Ledger:
-    path = ledger_path(settings, state_directory(settings))
-    if path is None:
-        raise StoreError("no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`")
-    if not path.exists():
-        raise StoreError(f"ledger {path}: there is none yet: a node with these settings writes it within seconds")
-    return Ledger(LedgerTerms(path, settings.ledger.keep))
+SiteOf = Callable[[str, float], OriginSite | None]
+"""Where an origin was at a time, by its name; None: it is gone, and nothing was noted of it."""
 
 
-def _usage(ledger: Ledger, of: BilledTime, origins: Set[str]) -> list[Usage]:
+def _site_of(ledgers: Sequence[Ledger], settings: Settings) -> SiteOf:
+    """By the ledgers, else by the settings as they are now."""
+    history, now = SiteHistory(chain.from_iterable(each.sites() for each in ledgers)), sites_of(settings)
+    return lambda name, at: history.of(name, at) or now.get(name)
+
+
+def _usage(ledgers: Sequence[Ledger], of: BilledTime, origins: Set[str]) -> list[Usage]:
     """Of these origins; what clients got is of all, and is left out unless all count."""
     return [
         Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses, row.span)
-        for row in of.those(ledger.rows(of.start, of.stop))
+        for row in of.those(chain.from_iterable(each.rows(of.start, of.stop) for each in ledgers))
         if row.origin in origins or ANY in origins
     ]
 
 
-def _name_of(by: str, settings: Settings, zones: Zones) -> Callable[[Usage], str]:
-    def of_origin(key: str) -> Callable[[Usage], str]:
-        known = {name: str(getattr(origin, key) or "-") for name, origin in settings.origins.items()}
-        return lambda each: known.get(each.origin, "(removed)")
+def _name_of(by: str, site_of: SiteOf, zones: Zones) -> Callable[[Usage], str]:
+    def of_site(each: Usage, key: str) -> str:
+        site = site_of(each.origin, each.at)
+        return "(removed)" if site is None else getattr(site, key) or "-"
 
     ways: Mapping[str, Callable[[Usage], str]] = {
         "origin": lambda each: each.origin,
+        "provider": lambda each: of_site(each, "provider"),
+        "region": lambda each: of_site(each, "region"),
         "route": lambda each: each.route or "(none)",
         "reason": lambda each: each.reason,
         "day": lambda each: str(day_of(each.at, zones.of(each.origin))),
     }
-    return ways.get(by) or of_origin(by)
+    return ways[by]
 
 
 # forms
@@ -246,7 +254,11 @@ def _print_table(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float
         share = 100.0 * found.saved.received / found.served
         worth = f", worth {_money(found.saved)}" if any(found.saved.money.values()) else ""
         saved = f"{billed_size(found.saved.received)} of it ({share:.1f} %)"
-        console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{worth}")
+        near = f", {billed_size(found.elsewhere)} of that from other nodes" if found.elsewhere else ""
+        console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{near}{worth}")
+    if found.fetched_elsewhere:
+        size = billed_size(found.fetched_elsewhere)
+        console.print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
     if total.unpriced:
         console.print(f"{billed_size(total.unpriced)} came from origins without a price (origins.NAME.price)")
 
@@ -273,6 +285,8 @@ def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> 
         "total": line(found.total),
         "saved": line(found.saved),
         "served_bytes": found.served,
+        "from_other_nodes_bytes": found.elsewhere,
+        "fetched_by_other_nodes_bytes": found.fetched_elsewhere,
         "forecast": dict(whole),
     }
 
@@ -286,12 +300,12 @@ def _print_csv(found: Bill, by: str) -> None:
 
 
 def _print_focus(
-    settings: Settings, usage: Sequence[Usage], prices: Mapping[str, Price | None], version: str
+    settings: Settings,
+    usage: Sequence[Usage],
+    prices: Mapping[str, Price | None],
+    site_of: SiteOf,
+    version: str,
 ) -> None:
-    facts = {
-        name: {"provider": each.provider, "region": each.region or "", "bucket": each.bucket or name}
-        for name, each in settings.origins.items()
-    }
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
     labels = {
@@ -299,5 +313,5 @@ def _print_focus(
         | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
         for name, origin in settings.origins.items()
     }
-    for row in focus_rows(usage, prices, facts, labels, version):
+    for row in focus_rows(usage, prices, site_of, labels, version):
         writer.writerow(row)

@@ -63,6 +63,10 @@ def _bill(
             help="Only of origins with this label, theirs or the node's.", metavar="KEY=VALUE", show_default=False
         ),
     ] = None,
+    ledger: Annotated[
+        list[Path] | None,
+        typer.Option(help="Copies of other nodes' ledgers, to be added up.", metavar="FILE", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     focus: Annotated[
@@ -94,7 +98,7 @@ def _bill(
     if focus not in (None, "1.2", "1.3"):
         raise typer.BadParameter(f"--focus {focus}: expected 1.2 or 1.3")
     form = focus or ("json" if as_json else "csv" if as_csv else "table")
-    raise typer.Exit(run(config, by=by.value, month=month, form=form, labels=label or ()))
+    raise typer.Exit(run(config, by=by.value, month=month, form=form, labels=label or (), ledgers=ledger or ()))
 
 
 @app.command("reconcile")

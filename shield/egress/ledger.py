@@ -19,6 +19,7 @@ from typing import NamedTuple
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
 from shield.errors import StoreError
+from shield.rules.sites import OriginSite, SiteNote
 from shield.rules.zones import Zones, day_around
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -60,6 +61,17 @@ CREATE TABLE IF NOT EXISTS tag_totals (
     process TEXT NOT NULL, seen INTEGER NOT NULL, origin TEXT NOT NULL, tag TEXT NOT NULL,
     received INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (process, origin, tag)
 ) WITHOUT ROWID
+"""
+_SITE_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sites (
+    origin TEXT NOT NULL, at INTEGER NOT NULL, provider TEXT NOT NULL, region TEXT NOT NULL, bucket TEXT NOT NULL,
+    PRIMARY KEY (origin, at)
+) WITHOUT ROWID
+"""
+# All but the last of an origin that is that old: it still says where the origin was then.
+_DROP_SITES = """
+DELETE FROM sites WHERE at < ?1
+AND EXISTS (SELECT 1 FROM sites later WHERE later.origin = sites.origin AND later.at > sites.at AND later.at < ?1)
 """
 _MORE_OF_TAG = "received = received + excluded.received, requests = requests + excluded.requests"
 _ADD_TAG = f"""
@@ -153,11 +165,12 @@ class UsageRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LedgerTerms:
-    """The file, the seconds for which days are kept, and the zones of origins, whose days these are."""
+    """The file, the seconds for which days are kept, the zones of origins, whose days these are, and their sites."""
 
     path: Path
     keep: float
     zones: Zones = field(default_factory=Zones)
+    sites: Mapping[str, OriginSite] = field(default_factory=dict)
 
 
 class Ledger:
@@ -165,14 +178,18 @@ class Ledger:
 
     def __init__(self, terms: LedgerTerms) -> None:
         self._terms = terms
+        self._noted: Mapping[str, OriginSite] = {}  # what the file has of sites
 
-    def use(self, zones: Zones) -> None:
-        """Add up by days of these zones from now on."""
-        self._terms = replace(self._terms, zones=zones)
+    def use(self, zones: Zones, sites: Mapping[str, OriginSite]) -> None:
+        """Add up by days of these zones, and note these sites, from now on."""
+        self._terms = replace(self._terms, zones=zones, sites=sites)
 
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
-        """Add what workers have counted since the flush before."""
+        """Add what workers have counted since the flush before, and note where origins are."""
+        sites = self._terms.sites
         with self._open(writing=True) as file:
+            if sites != self._noted:
+                self._note_sites(file, sites, now)
             for worker in workers:
                 before = {
                     tuple(row[:3]): row[3:]
@@ -184,6 +201,16 @@ class Ledger:
                 self._add(file, worker, before, now)
                 if worker.tags:
                     self._add_tags(file, worker, now)
+        self._noted = sites
+
+    def _note_sites(self, file: sqlite3.Connection, sites: Mapping[str, OriginSite], now: float) -> None:
+        file.execute(_SITE_SCHEMA)
+        known = {note.origin: note.site for note in _sites_in(file)}
+        for name, site in sites.items():
+            if known.get(name) != site:
+                # A minute in which it moves is still the old site's.
+                at = int(now) // MINUTE * MINUTE + (MINUTE if name in known else 0)
+                file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", (name, at, *site))
 
     def _add_tags(self, file: sqlite3.Connection, worker: WorkerUsage, now: float) -> None:
         for statement in _TAG_SCHEMA.split(";"):
@@ -224,7 +251,9 @@ class Ledger:
                 file.execute("DELETE FROM usage WHERE span = ? AND at < ?", (span, before))
             file.execute("DELETE FROM usage WHERE at < ?", (int(now - self._terms.keep),))
             file.execute("DELETE FROM totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
-            if not _has_tags(file):
+            if _has(file, "sites"):
+                file.execute(_DROP_SITES, (int(now - self._terms.keep),))
+            if not _has(file, "tags"):
                 return
             before = int(now - KEEP_HOURS) // DAY * DAY
             file.execute(_ROLL_TAGS, {"span": HOUR, "into": DAY, "before": before})
@@ -249,7 +278,7 @@ class Ledger:
             return []
         query = f"SELECT {_TAG_KEY}, received, requests FROM tags WHERE at >= ? AND at < ? ORDER BY at, span"
         with self._open(writing=False) as file:
-            if not _has_tags(file):
+            if not _has(file, "tags"):
                 return []
             return [TagRow(*row) for row in file.execute(query, (int(start), int(stop)))]
 
@@ -264,6 +293,13 @@ class Ledger:
                 UsageRow(at, span, origin, route, reason, received, tuple(statuses))
                 for at, span, origin, route, reason, received, *statuses in found
             ]
+
+    def sites(self) -> list[SiteNote]:
+        """Where origins were, and since when, in the order of time. [] if none was ever noted."""
+        if not self._terms.path.exists():
+            return []
+        with self._open(writing=False) as file:
+            return _sites_in(file) if _has(file, "sites") else []
 
     def begins(self) -> int | None:
         """When the first row begins, in epoch seconds; None if there is none."""
@@ -312,9 +348,14 @@ class Ledger:
 _PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
 
 
-def _has_tags(file: sqlite3.Connection) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tags'"
-    return file.execute(query).fetchone() is not None
+def _has(file: sqlite3.Connection, table: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return file.execute(query, (table,)).fetchone() is not None
+
+
+def _sites_in(file: sqlite3.Connection) -> list[SiteNote]:
+    query = "SELECT origin, at, provider, region, bucket FROM sites ORDER BY at"
+    return [SiteNote(origin, at, OriginSite(*site)) for origin, at, *site in file.execute(query)]
 
 
 def _counted(worker: WorkerUsage) -> Iterator[tuple[tuple[str, str, str], tuple[int, ...]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
@@ -39,6 +39,9 @@ class Owner(Protocol):
     exchanges: Histogram
     """Times from requests to the ends of their bodies, without those for which they weren't read."""
 
+    room: bytearray
+    """Where its connections read to, all in one thread."""
+
     def opened(self, connection: Connection) -> None:
         """It has a socket; `lost` will follow eventually."""
 
@@ -58,8 +61,6 @@ class Owner(Protocol):
         """Bytes have arrived that answer no request; it is closed, or will be with its exchange."""
 
 
-_ROOM: Final = bytearray(256 * 1024)
-_VIEW: Final = memoryview(_ROOM)
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
 
 
@@ -74,6 +75,8 @@ class Connection:
     def __init__(self, owner: Owner, terms: Terms, *, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         # per connection
         self._owner = owner
+        self._room = owner.room
+        self._view: Any = memoryview(owner.room)  # a compiled class can't name its type
         self._terms = terms
         self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
@@ -232,18 +235,19 @@ class Connection:
         self._owner.opened(self)
 
     def get_buffer(self, size: int) -> bytearray:
-        """Where uvloop reads to. The same for all connections: what has come is taken out of it at once."""
-        return _ROOM
+        """Where uvloop reads to. The same for all connections of the owner: what comes is taken out of it at once."""
+        return self._room
 
     def buffer_updated(self, size: int) -> None:
         """So many bytes have come into the buffer. A body that comes with its head is copied once, not twice."""
         end = 0
         if self._framing is None and self._pieces is None:
-            end = _ROOM.find(b"\r\n\r\n", 0, size) + 4
+            end = self._room.find(b"\r\n\r\n", 0, size) + 4
+        view = self._view
         if 4 <= end < size:
-            self._receive(bytes(_VIEW[:end]), bytes(_VIEW[end:size]))
+            self._receive(bytes(view[:end]), bytes(view[end:size]))
         else:
-            self._receive(bytes(_VIEW[:size]), b"")
+            self._receive(bytes(view[:size]), b"")
 
     def data_received(self, data: bytes) -> None:
         """The same from other loops."""

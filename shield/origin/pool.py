@@ -92,6 +92,7 @@ class Pool:
         self._watch_timer: asyncio.TimerHandle | None = None
         self.whole_at = 0.0
         self.exchanges = Histogram()
+        self.room = bytearray(256 * 1024)  # takes memory as far as it is used
         self.note_break: Callable[[Connection, Fault], None] | None = None
         """Told of each body that breaks off."""
         self._closing: asyncio.Future[None] | None = None

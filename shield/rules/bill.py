@@ -8,13 +8,16 @@ origin's bytes in that month, so that parts add up to the whole, whatever they a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shield.rules.prices import Price
 from shield.rules.zones import Month, month_around
 
 CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
-SAVED = frozenset({"hit", "stale", "collapsed", "revalidated"})
+STORED_ELSEWHERE, FETCHED_ELSEWHERE = "peer-hit", "peer"
+"""Results of requests whose bodies came from other nodes of the cluster: from their stores, and from an origin."""
+
+SAVED = frozenset({"hit", "stale", "collapsed", "revalidated", STORED_ELSEWHERE})
 """Results of requests whose bodies didn't come from an origin."""
 
 
@@ -78,13 +81,16 @@ class Charge:
 class Bill:
     """`lines` by name; the dearest first. `total` has all of them. `saved` are bytes and requests that clients got
     without an origin, and their price as if they had come from the origins in the same mixture. `served` are all
-    bytes of clients.
+    bytes of clients: `elsewhere` those that were in the stores of other nodes, and `fetched_elsewhere` those that
+    other nodes fetched, and have in their ledgers.
     """
 
     lines: list[BillLine]
     total: BillLine
     saved: BillLine
     served: int
+    elsewhere: int = 0
+    fetched_elsewhere: int = 0
 
 
 class Charges:
@@ -120,9 +126,12 @@ def bill(
     """The bill of this usage, with a line for each name."""
     lines: dict[str, BillLine] = {}
     total, saved, served = BillLine("total"), BillLine("saved"), 0
+    of_nodes = {STORED_ELSEWHERE: 0, FETCHED_ELSEWHERE: 0}
     for each in usage:
         if not each.origin:
             served += each.received
+            if each.reason in of_nodes:
+                of_nodes[each.reason] += each.received
             if each.reason in SAVED:
                 saved.received += each.received
                 saved.requests += each.requests
@@ -133,7 +142,7 @@ def bill(
     for currency, money in total.money.items():
         saved.money[currency] = money * saved.received / total.received if total.received else 0.0
     order = sorted(lines.values(), key=lambda line: (-sum(line.money.values()), -line.received, line.name))
-    return Bill(order, total, saved, served)
+    return Bill(order, total, saved, served, of_nodes[STORED_ELSEWHERE], of_nodes[FETCHED_ELSEWHERE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +171,7 @@ def bill_by_tag(usage: Sequence[Usage], tags: Sequence[TagUsage], rates: Charges
         {name: max(0.0, money - any_tag.money.get(name, 0.0)) for name, money in whole.total.money.items()},
         max(0, whole.total.unpriced - any_tag.unpriced),
     )
-    return Bill([*lines, rest], whole.total, whole.saved, whole.served), any_tag.received
+    return replace(whole, lines=[*lines, rest]), any_tag.received
 
 
 def forecast(

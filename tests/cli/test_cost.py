@@ -16,6 +16,8 @@ from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TAGGED, TagReading
 from shield.rules.focus import COLUMNS
+from shield.rules.sites import OriginSite
+from shield.rules.zones import Zones
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
 GB = 10**9
@@ -118,6 +120,19 @@ def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixtur
     assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
 
 
+def test_a_list_price_that_was_read_long_ago_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["iad"]["price"] = "gcs-us-central1"
+    config.write_text(yaml.safe_dump(settings))
+
+    def said(days: float) -> str:
+        assert cost(config, by="origin", month=None, form="table", now=NOW + days * 86400.0) == 0
+        return capsys.readouterr().out
+
+    assert "origins.iad.price: a list price of 2026-09-03, which may have changed: https://" in said(200)
+    assert "which may have changed" not in said(0)
+
+
 def test_by_tag_lines_have_their_share_and_the_rest_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load(config.read_text())
     assert cost(config, by="tag", month=None, form="table", now=NOW) == 0
@@ -216,3 +231,55 @@ def test_days_that_were_added_up_are_rows_of_focus_for_that_long(
     assert {(row["ChargePeriodStart"], row["ChargePeriodEnd"]) for row in rows} == {
         ("2026-11-15T00:00:00Z", "2026-11-16T00:00:00Z")
     }
+
+
+def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["fra"]["region"] = "eu-west-1"
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    old, new = OriginSite("aws", "us-east-1", "old"), OriginSite("aws", "eu-west-1", "new")
+    ledger.use(Zones(), {"fra": old})
+    ledger.flush([], NOW - 86400.0)
+    ledger.use(Zones(), {"fra": new})
+    ledger.flush([], NOW - 60.0)
+    ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
+    del settings["origins"]["iad"]
+    config.write_text(yaml.safe_dump(settings))
+
+    def lines(by: str) -> dict[str, int]:
+        assert cost(config, by=by, month=None, form="json", now=NOW) == 0
+        return {line[by]: line["received_bytes"] for line in json.loads(capsys.readouterr().out)["lines"]}
+
+    assert lines("region") == {"us-east-1": 40 * GB, "eu-west-1": GB, "(removed)": 5 * GB}
+    assert lines("provider") == {"aws": 41 * GB, "(removed)": 5 * GB}
+    assert cost(config, by="origin", month=None, form="1.3", now=NOW) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["ChargePeriodStart"][:10], row["ResourceId"], row["RegionId"]) for row in rows} == {
+        ("2026-11-15", "old", "us-east-1"),
+        ("2026-11-16", "new", "eu-west-1"),
+    }
+
+
+def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load(config.read_text())
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    ledger.flush([WorkerUsage("p", [], {"peer-hit": (10, 50 * GB), "peer": (5, 5 * GB)})], NOW - 3600.0)
+    other = Ledger(LedgerTerms(tmp_path / "other.sqlite", keep=1e9))
+    readings = [MeterReading(EgressAccount("fra", "images", "miss"), 10, 60 * GB, {200: 10})]
+    other.flush([WorkerUsage("o", readings, {"hit": (10, 10 * GB)})], NOW - 3600.0)
+
+    assert cost(config, by="origin", month=None, form="table", now=NOW) == 0
+    said = capsys.readouterr().out
+    assert (
+        "Clients got 1 TB; 950 GB of it (95.0 %) came from the cache, 50 GB of that from other nodes, worth" in said
+    )
+    assert "5 GB of it came through other nodes that fetched it: their ledgers have it (--ledger)" in said
+
+    assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "other.sqlite"], now=NOW) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["from_other_nodes_bytes"] == 50 * GB and plain["fetched_by_other_nodes_bytes"] == 5 * GB
+    assert plain["total"]["received_bytes"] == 105 * GB and plain["served_bytes"] == 1010 * GB
+    assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
+    assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err

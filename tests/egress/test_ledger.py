@@ -26,6 +26,7 @@ from shield.egress.ledger import (
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
 from shield.errors import StoreError
+from shield.rules.sites import OriginSite, SiteNote
 from shield.rules.zones import Zones, day_around, day_of
 from tests.depth import tries
 
@@ -110,6 +111,26 @@ def test_days_are_those_of_the_origins_zone_so_that_old_months_stay_whole(
         assert {day_around(row.at, zone)[0] for row in rows if row.origin == name} == {
             row.at for row in rows if row.origin == name
         }
+
+
+def test_sites_are_noted_when_they_change_and_the_last_one_outlasts_what_is_kept(tmp_path: Path) -> None:
+    old, new = OriginSite("aws", "us-east-1", "images"), OriginSite("aws", "eu-west-1", "images")
+    ledger = Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": old}))
+    assert ledger.sites() == []
+    for seconds in (0, 5, 90):
+        ledger.flush([], NOW + seconds)
+    ledger.use(Zones(), {"fra": new, "iad": old})
+    ledger.flush([], NOW + HOUR)
+    # A node that starts anew notes nothing that is known.
+    Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": new})).flush([], NOW + 2 * HOUR)
+
+    minute = int(NOW) // MINUTE * MINUTE
+    later = [SiteNote("iad", minute + HOUR, old), SiteNote("fra", minute + HOUR + MINUTE, new)]
+    assert ledger.sites() == [SiteNote("fra", minute, old), *later]
+    ledger.tend(NOW + 400 * DAY + HOUR / 2)
+    assert len(ledger.sites()) == 3  # the first one says where it was within what is kept
+    ledger.tend(NOW + 900 * DAY)
+    assert ledger.sites() == later
 
 
 def _by_day(ledger: Ledger, origin: str, zone: str) -> dict[date, tuple[int, int]]:
