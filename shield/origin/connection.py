@@ -39,7 +39,7 @@ class Owner(Protocol):
     exchanges: Histogram
     """Times from requests to the ends of their bodies, without those for which they weren't read."""
 
-    room: bytearray
+    read_buffer: bytearray
     """Where its connections read to, all in one thread."""
 
     def opened(self, connection: Connection) -> None:
@@ -75,8 +75,8 @@ class Connection:
     def __init__(self, owner: Owner, terms: Terms, *, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         # per connection
         self._owner = owner
-        self._room = owner.room
-        self._view: Any = memoryview(owner.room)  # a compiled class can't name its type
+        self._buffer = owner.read_buffer
+        self._view: Any = memoryview(owner.read_buffer)  # a compiled class can't name its type
         self._terms = terms
         self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
@@ -236,13 +236,13 @@ class Connection:
 
     def get_buffer(self, size: int) -> bytearray:
         """Where uvloop reads to. The same for all connections of the owner: what comes is taken out of it at once."""
-        return self._room
+        return self._buffer
 
     def buffer_updated(self, size: int) -> None:
         """So many bytes have come into the buffer. A body that comes with its head is copied once, not twice."""
         end = 0
         if self._framing is None and self._pieces is None:
-            end = self._room.find(b"\r\n\r\n", 0, size) + 4
+            end = self._buffer.find(b"\r\n\r\n", 0, size) + 4
         view = self._view
         if 4 <= end < size:
             self._receive(bytes(view[:end]), bytes(view[end:size]))

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 import termios
+import threading
 
 FIRST = 64 << 10
 """Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses half to all of it."""
@@ -63,6 +64,18 @@ def inflow_of(connected: socket.socket | None) -> Inflow | None:
     if connected is None or connected.family == socket.AF_UNIX or not _can_be_undone():
         return None
     return Inflow(connected)
+
+
+def read_buffer() -> bytearray:
+    """Where the connections of this thread read to, one after the other: what comes is taken out of it at once."""
+    found: bytearray | None = getattr(_of_thread, "buffer", None)
+    if found is None:
+        found = _of_thread.buffer = bytearray(_BUFFER_BYTES)
+    return found
+
+
+_of_thread = threading.local()  # another thread has another loop, which reads meanwhile
+_BUFFER_BYTES = 256 * 1024
 
 
 def has_come(connected: socket.socket) -> bool:

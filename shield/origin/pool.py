@@ -23,6 +23,7 @@ from shield.origin.conduct import Conduct, Keep
 from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.flow import Flow
+from shield.origin.inflow import read_buffer
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Asker, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
@@ -92,7 +93,7 @@ class Pool:
         self._watch_timer: asyncio.TimerHandle | None = None
         self.whole_at = 0.0
         self.exchanges = Histogram()
-        self.room = bytearray(256 * 1024)  # takes memory as far as it is used
+        self.read_buffer = read_buffer()
         self.note_break: Callable[[Connection, Fault], None] | None = None
         """Told of each body that breaks off."""
         self._closing: asyncio.Future[None] | None = None

@@ -120,7 +120,7 @@ class Bench:
         self.released = 0
         self.whole_at = 0.0
         self.exchanges = Histogram()
-        self.room = bytearray(64 * 1024)
+        self.read_buffer = bytearray(64 * 1024)
         self.breaks: list[Fault] = []
         self.was_held = False
         self.connection = Connection(

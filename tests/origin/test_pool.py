@@ -79,20 +79,6 @@ def test_fetches_one_after_the_other_share_a_connection(new_loop: LoopFactory) -
         run(new_loop, scenario)
 
 
-def test_loops_in_other_threads_read_to_other_places() -> None:
-    rooms: list[bytearray] = []
-
-    async def made() -> None:
-        pool = Pool(endpoint(1))
-        rooms.append(pool.room)
-        await pool.close()
-
-    for _ in range(2):
-        asyncio.run(made())
-
-    assert rooms[0] is not rooms[1]
-
-
 @on_both_loops
 def test_a_kept_connection_found_closed_is_replaced_silently_and_only_once(new_loop: LoopFactory) -> None:
     async def scenario() -> None:
