@@ -92,7 +92,7 @@ class EdgeParting:
                 if len(places) < len(batch):
                     break
             if taken:
-                log.info("node %s makes %d calls of CDNs' APIs in place of this one", nodes[0], taken)
+                log.info("calls of CDNs' APIs handed over to node %s: %d", nodes[0], taken)
             nodes.pop(0)
 
     async def _send(self, name: str, calls: Sequence[HandedCall]) -> Sequence[HandedCall]:
@@ -141,7 +141,7 @@ class EdgeParting:
         ]
         taken = await asyncio.to_thread(self._outbox.take, calls, now)
         if taken:
-            log.info("%d calls of CDNs' APIs were taken over from node %s", taken, sender)
+            log.info("calls of CDNs' APIs taken over from node %s: %d", sender, taken)
         places = sorted({(call.id, call.edge) for call in calls}) if taken else []
         return json.dumps({"taken": places}).encode()
 

@@ -291,9 +291,9 @@ class EdgePurges:
             if not count:
                 continue
             if self._outbox.is_kept:
-                log.warning("%d calls for %s aren't made yet: they will be after the next start", count, name)
+                log.warning("calls for %s that aren't made yet, but after the next start: %d", name, count)
             else:
-                log.error("%d calls for %s are lost, without a state_directory. Purge it there", count, name)
+                log.error("calls for %s that are lost, without a state_directory: %d. Purge it there", name, count)
 
 
 def _together(batch: Sequence[QueuedCall]) -> Iterator[tuple[EdgeCall, list[QueuedCall]]]:
