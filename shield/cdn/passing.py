@@ -21,7 +21,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, merged, next_wait, plan
+from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, is_purge, merged, next_wait, plan
 from shield.rules.purge_orders import PurgeOrder
 
 log = logging.getLogger("shield.purge")
@@ -265,6 +265,11 @@ class EdgePurges:
         """The CDNs that didn't ask to be left alone, nor fail, a moment ago."""
         now = self.clock()
         return [name for name, edge in self._edges.items() if now >= edge.rests_until]
+
+    def is_purge(self, edge: str, call: EdgeCall) -> bool:
+        """Whether a call from another node is one that purges at this CDN."""
+        target = self._targets.get(edge)
+        return target is not None and is_purge(target.edge, call)
 
     def places(self) -> Mapping[str, str]:
         """What each CDN's configuration is called there, by its name here."""

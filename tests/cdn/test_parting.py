@@ -14,7 +14,7 @@ import pytest
 from shield.cdn.outbox import EdgeOutbox
 from shield.cdn.parting import TAKE_CALLS, EdgeParting
 from shield.errors import Fault, OriginError
-from shield.rules.edge_purge import PurgeEdge
+from shield.rules.edge_purge import EdgeCall, PurgeEdge
 from shield.rules.purge_orders import PurgeOrder
 from tests.cdn.test_passing import EDGE, ORDER, Rig, in_a_loop
 from tests.doubles.receiver import Receiver
@@ -159,6 +159,23 @@ async def test_a_cdn_that_hangs_holds_up_a_stop_for_a_while_only(
     await leaves.rig.purges.close()
 
     assert leaves.waiting == 2
+
+
+@in_a_loop
+@pytest.mark.parametrize(
+    "target", ["@elsewhere.example/x", "/zones/z1/dns_records", "/zones/z2/purge_cache", "/zones/z1/purge_cache "]
+)
+async def test_a_call_that_doesnt_purge_is_taken_from_nobody(
+    tmp_path: Path, receiver: Receiver, clock: FakeClock, target: str
+) -> None:
+    node = LeavingNode(rig(tmp_path / "a", receiver, clock))
+    call = {"id": "x", "edge": "cdn", "place": "cloudflare:z1", "round": 1, "in": 0.0, "notes": []}
+    body = json.dumps({"calls": [call | {"call": EdgeCall(target).plain()}]}).encode()
+
+    assert json.loads(await node.parting.take_over("b", body)) == {"taken": []}
+    await node.rig.ticks()
+    assert receiver.got == []
+    await node.rig.purges.close()
 
 
 @in_a_loop
