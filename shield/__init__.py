@@ -102,7 +102,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
-                of their APIs
+                of their APIs; keys: that admit these; parting: calls finished or handed over by a node that stops;
+                doubts: objects of corrupt origins
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;

@@ -15,8 +15,9 @@ from shield.cli.explain import explain
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.rules.prices import PACIFIC, PRESETS, STALE_DAYS, Price
+from shield.rules.prices import PRESETS, STALE_DAYS, Price
 from shield.rules.ranking import MOST_RANKED, Strategy
+from shield.rules.zones import PACIFIC
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 

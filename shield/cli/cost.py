@@ -78,6 +78,9 @@ def cost(
         _print_csv(found, by)
     else:
         _print_table(found, by, of, whole)
+        if found.fetched_elsewhere and not ledgers:
+            size = billed_size(found.fetched_elsewhere)
+            print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
         for note in old_prices(settings, datetime.fromtimestamp(now, UTC).date()):
@@ -256,9 +259,6 @@ def _print_table(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float
         saved = f"{billed_size(found.saved.received)} of it ({share:.1f} %)"
         near = f", {billed_size(found.elsewhere)} of that from other nodes" if found.elsewhere else ""
         console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{near}{worth}")
-    if found.fetched_elsewhere:
-        size = billed_size(found.fetched_elsewhere)
-        console.print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
     if total.unpriced:
         console.print(f"{billed_size(total.unpriced)} came from origins without a price (origins.NAME.price)")
 

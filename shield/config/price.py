@@ -100,7 +100,10 @@ class PriceSettings(Section):
         )
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
+    def _fits(self) -> Self:
+        fault = zone_fault(self.price.zone)  # a preset's
+        if fault is not None:
+            raise ExpectedError(fault)
         bounds = [tier.beyond for tier in self.tiers or ()]
         if bounds != sorted(set(bounds)):
             raise ExpectedError("expected tiers in the order of their bytes, each beyond the one before")

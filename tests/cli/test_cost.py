@@ -239,9 +239,9 @@ def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pyt
     ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
     old, new = OriginSite("aws", "us-east-1", "old"), OriginSite("aws", "eu-west-1", "new")
     ledger.use(Zones(), {"fra": old})
-    ledger.flush([], NOW - 86400.0)
+    ledger.note_sites(NOW - 86400.0)
     ledger.use(Zones(), {"fra": new})
-    ledger.flush([], NOW - 60.0)
+    ledger.note_sites(NOW - 60.0)
     ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
     del settings["origins"]["iad"]
     config.write_text(yaml.safe_dump(settings))
@@ -281,5 +281,7 @@ def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
     plain = json.loads(capsys.readouterr().out)
     assert plain["from_other_nodes_bytes"] == 50 * GB and plain["fetched_by_other_nodes_bytes"] == 5 * GB
     assert plain["total"]["received_bytes"] == 105 * GB and plain["served_bytes"] == 1010 * GB
+    assert cost(config, by="origin", month=None, form="table", ledgers=[tmp_path / "other.sqlite"], now=NOW) == 0
+    assert "their ledgers have it" not in capsys.readouterr().out
     assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
     assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err

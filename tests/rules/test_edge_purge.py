@@ -205,17 +205,21 @@ def test_calls_that_cannot_be_merged_stay_as_they_are(edge: PurgeEdge) -> None:
     assert merged(made) == [(call, [place]) for place, call in enumerate(made)]
 
 
-def test_calls_of_cloudfront_are_signed_as_botocore_signs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("token", ["", "of-a-session"])
+def test_calls_of_cloudfront_are_signed_as_botocore_signs_them(token: str) -> None:
     (call,) = plan(order(paths=(b"/a.webp",)), CLOUDFRONT, "job-1-1").calls
     api = APIS[EdgeProvider.CLOUDFRONT]
-    fields = dict(fields_of(CLOUDFRONT, api, EdgeSecrets("", "AKID", "secret"), call, 1_750_000_000.0))
-    signer = SigV4Auth(Credentials("AKID", "secret"), "cloudfront", "us-east-1")
+    fields = dict(fields_of(CLOUDFRONT, api, EdgeSecrets("", "AKID", "secret", token), call, 1_750_000_000.0))
+    signer = SigV4Auth(Credentials("AKID", "secret", token or None), "cloudfront", "us-east-1")
     theirs = AWSRequest("POST", api + call.target, data=call.body.encode(), headers={})
     theirs.context["timestamp"] = fields["x-amz-date"]
     theirs.headers["X-Amz-Date"] = fields["x-amz-date"]
+    if token:
+        theirs.headers["X-Amz-Security-Token"] = token
     text = signer.string_to_sign(theirs, signer.canonical_request(theirs))
 
     assert fields["authorization"].endswith("Signature=" + signer.signature(text, theirs))
+    assert fields.get("x-amz-security-token", "") == token
     assert "SignedHeaders=host;x-amz-date" in fields["authorization"]
 
 
