@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
 from typing import Protocol
 
@@ -48,6 +48,12 @@ class Reader(Protocol):
     def advance(self) -> None:
         """The phase has changed, or bytes have arrived."""
 
+    def push(self) -> bool:
+        """As `advance`, but True in place of a clean end, which `conclude` then makes."""
+
+    def conclude(self) -> None:
+        """All bytes were sent: leave, and record it."""
+
     def inform(self, block: bytes) -> None:
         """An interim response of the origin, before the head."""
 
@@ -56,6 +62,23 @@ class Reader(Protocol):
 
     def go_on_alone(self) -> None:
         """The fill's response may not answer this reader's request, and it has released the reader: begin anew."""
+
+
+def tell(readers: Collection[Reader]) -> None:
+    """Tell all of them to advance. Those that have got everything leave only then: what is recorded of one mustn't
+    delay the bytes of the next.
+    """
+    if len(readers) == 1:
+        for reader in list(readers):
+            reader.advance()
+        return
+    for reader in [reader for reader in list(readers) if reader.push()]:
+        reader.conclude()
+
+
+def has_all(reader: Reader) -> bool:
+    """Whether it has got all that it wanted of a body of known length."""
+    return reader.stop is not None and reader.position >= reader.stop
 
 
 def taken(reader: Reader) -> int:
@@ -111,8 +134,7 @@ class Readers:
 
     def tell(self) -> None:
         """Tell all of them to advance."""
-        for reader in list(self._all):
-            reader.advance()
+        tell(self._all)
 
     def inform(self, head: ResponseHead) -> None:
         """Pass an interim response on to the readers whose request matches the one that the origin saw."""

@@ -17,7 +17,7 @@ from shield.errors import Fault, OriginError
 from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
-from shield.fill.readers import Phase, Purse, Reader, taken
+from shield.fill.readers import Phase, Purse, Reader, taken, tell
 from shield.fill.run import Run
 from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
@@ -268,8 +268,7 @@ class SlicedFill:
     # as the audience of its runs and excerpts
 
     def tell(self) -> None:
-        for reader in list(self._readers):
-            reader.advance()
+        tell(self._readers)
 
     def tell_soon(self) -> None:
         self._telling = True
