@@ -30,6 +30,7 @@ RUN python -m venv /build && \
     /build/bin/python -m pip --python /opt/shield/bin/python install --no-cache-dir --require-hashes \
         --only-binary :all: -r deploy/lock/node.txt && \
     /build/bin/python -m pip --python /opt/shield/bin/python install --no-cache-dir --no-deps /wheels/*.whl && \
+    /opt/shield/bin/shield precompile && \
     install -d /empty/config /empty/cache
 
 FROM python:${PYTHON}-slim-bookworm

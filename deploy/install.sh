@@ -170,6 +170,7 @@ install_into() {
     cp "$source_directory"/docs/*.md "$1/share/doc/shield/" 2>/dev/null || true
     "$1/bin/shield" --version >/dev/null || fail "$1 was installed and doesn't run; what runs now is as it was"
     # Versions from before these existed make none.
+    env -u PYTHONDONTWRITEBYTECODE -u PYTHONPYCACHEPREFIX "$1/bin/shield" precompile >/dev/null 2>&1 || true
     share "$1" man/man1/shield.1 "$1/bin/shield" manual commands
     share "$1" man/man5/shield.yaml.5 "$1/bin/shield" manual settings
     share "$1" bash-completion/completions/shield env _SHIELD_COMPLETE=source_bash "$1/bin/shield"

@@ -15,9 +15,10 @@ Two decisions, two pure functions, and all of RFC 9111 behind them (`rules.verdi
 
 Packages and modules, from the top down. Imports point down only; `tests/test_architecture.py` checks that.
 
-    __main__    python -m shield
+    __main__    the command `shield`
     cli         the commands, which parse, call and print, and have no logic of their own; admin: requests to the
                 running node
+    start       the beginning of `shield serve`; serving: its settings, and the node that they make
     supervisor  the parent of the workers: its loop, stopping. posts: the workers and their processes; reloads: of the
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
@@ -80,8 +81,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     distrust    removes the entries from an origin that turns out to be corrupt
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
                 knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
-                hands: those of others, carried out; sight: of the others, or blindness; outdating: of
-                everything, after orders were lost; limits: rate limits of all nodes together
+                hands: those of others, carried out; hints: on origins, objects and ramps; sight: of the others, or
+                blindness; latecomers: nodes that couldn't be asked at the start; outdating: of everything, after
+                orders were lost; limits: rate limits of all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
@@ -144,7 +146,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 lifetimes would cost
     leases      the words there on the limit of an origin, and each worker's lease on it
     bus         what the nodes of a cluster have in common: bus: its four verbs; engine: on Valkey or Redis; address:
-                of one
+                of one; clients: of it, with sentinels, or as a cluster; reasons: why it can't be used
     rate_cells  the budgets of rate limits there
     changed     the part of it about keys that were purged or announced lately, or taken down
     spending    the budgets of origins for extra fetches, shared by all workers
@@ -155,6 +157,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     histograms  times in fixed buckets, summed over workers
     process     memory, CPU, descriptors and garbage collections of this process
     compiled    whether this installation is
+    generated   methods of dataclasses, compiled once for all starts
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
@@ -171,19 +174,20 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 ranking, distance, choice (their order by cost), prices, ramp (a new origin's share), spotchecks,
                 health, positions (which origins are asked), drains, probing, checkup (whether a node serves),
                 latency, attempts (when, and for how long), egress (reasons of fetches), budgets, spikes, suspects,
-                foretold (of it), bill, focus (its rows for FinOps tools), reports (of providers, on reads), reconcile
-                (with the ledger), advice (changes that save), key_trial, key_renewal (credentials), moments (dates as
-                people write them), absence, changes, announcements, lag, throttling, budget, hedge, denials,
-                rate_limit, warming, persistence, exact, amplification, locations, policy, reach, certificates,
-                rendezvous, ring (of nodes), heat (of keys), heritage (of a node that was away), peer_auth (proof that
-                one is a node), sigv4, providers, s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods,
-                drill, decisions, summaries (of bodies, for the audit log), log_level, tokens (of callers of the admin
-                API); written: URLs, keys and prefixes as people write them; purge_orders: orders to purge as they are
-                written; spreading: orders on their way to all nodes; purge_scope: what an order covers, and what it
-                costs to fetch that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs; purging:
-                marks of purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
-                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
-                traceparent (Trace Context)
+                foretold (of it), bill, zones (days and months of providers), sites (where origins were), focus (its
+                rows for FinOps tools), reports (of providers, on reads), reconcile (with the ledger), advice (changes
+                that save), key_trial, key_renewal (credentials), moments (dates as people write them), absence,
+                changes, announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence,
+                exact, amplification, locations, policy, reach, certificates, rendezvous, ring (of nodes), heat (of
+                keys), heritage (of a node that was away), peer_auth (proof that one is a node), sigv4, providers,
+                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of
+                bodies, for the audit log), log_level, tokens (of callers of the admin API); written: URLs, keys and
+                prefixes as people write them; purge_orders: orders to purge as they are written; spreading: orders on
+                their way to all nodes; hints that nodes give each other; purge_scope: what an order covers, and what
+                it costs to fetch that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs;
+                purging: marks of purges, under which entries fall; purge_lines: those of the log of purges; alarms
+                (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and
+                attempts), traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

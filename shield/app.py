@@ -229,12 +229,14 @@ def build(
     distrust = Distrust(purge_orders, clock=clock)
     origins.conductor.doubted = distrust.doubt
     announcer = Announcer(in_force, purge, store, fills)
+    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     spreader = spreader_of(
         settings,
         place,
         cluster,
         owners,
-        conducts=lambda: origins.conducts,
+        origins,
+        ramps,
         in_force=in_force,
         store=store,
         orders=purge_orders,
@@ -306,7 +308,6 @@ def build(
         ),
     )
     accounting.add(signs.observe)
-    ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
     alarms = AlarmWatch(
         place.shared.alarms,
         AlarmSources(
@@ -355,6 +356,7 @@ def build(
             access=log,
             ids=ids,
             tops=tops,
+            keeper=keeper,
             budgets=budgets,
             spikes=spikes,
             suspects=suspects,

@@ -1,5 +1,5 @@
 """The part of the memory shared by all workers about egress: what each origin has given in the present hour, day and
-month, and what budgets do to it.
+month of its provider's zone, and what budgets do to it.
 
 Each worker adds what it has counted to its own row, so that a row outlasts its worker; the conductor keeps the
 offsets by which the sum over all rows becomes that of a period, what other nodes of a cluster have read in it, and
@@ -151,21 +151,31 @@ class BudgetCell:
         """Whether what it gave before this memory was made is included."""
         return bool(self._words[_PERIODS])
 
-    def seed(self, before: OriginSums, total: Sequence[int], now: float) -> None:
+    def is_of(self, zone: str) -> bool:
+        """Whether its periods are those of this zone: another one holds after a change of the settings."""
+        begun = [(period, self.begun(period)) for period in PERIODS]
+        return all(period.around(start, zone)[0] == start for period, start in begun)
+
+    def seed(self, before: OriginSums, total: Sequence[int], now: float, zone: str) -> None:
         """By the conductor: what is known from elsewhere of the present periods, with as much as `total` of what was
         added here.
         """
         for at, period in enumerate(PERIODS):
             known = before.get(period, UsageSum())
             numbers = [known.received, *known.statuses]
-            self._set(at, period.begins(now), [a - b for a, b in zip(total, numbers, strict=True)])
+            self._set(at, period.around(now, zone)[0], [a - b for a, b in zip(total, numbers, strict=True)])
 
-    def roll(self, now: float) -> None:
+    def roll(self, now: float, zone: str) -> None:
         """By the conductor: begin the periods that are due. A clock that was set back changes nothing."""
         for at, period in enumerate(PERIODS):
-            begins = int(period.begins(now))
+            begins = int(period.around(now, zone)[0])
             if begins > self._words[self._start(at)]:
                 self._set(at, begins, self.total())
+
+    def move(self, now: float, zone: str) -> None:
+        """By the conductor: its periods are those of this zone from now on, with what was counted so far."""
+        for at, period in enumerate(PERIODS):
+            self._words[self._start(at)] = int(period.around(now, zone)[0])
 
     def _set(self, at: int, begins: float, offsets: Sequence[int]) -> None:
         start = self._start(at)

@@ -58,7 +58,7 @@ def choose(
     # A window can't go back, nor do parts of one answer come from several fetches.
     chosen = replies.selection(request, head, fill.length, now=now, freshness=fresh, in_parts=fill.stores)
     may_fetch = in_parts and is_strong(head.etag)
-    if chosen.status == 206 and _is_wasteful(fill, is_thrifty=is_thrifty):
+    if chosen.status == 206 and chosen.length != fill.length and _is_wasteful(fill, is_thrifty=is_thrifty):
         if not fill.stores and may_fetch and has_parts(head.status, head.fields):
             return chosen, Delivery.FETCH_PART
         # A server may ignore Range (RFC 9110 §14.2): the client takes as much as the origin sends.

@@ -20,6 +20,12 @@ class ConfigError(ShieldError):
         super().__init__("\n".join(problems))
         self.problems = problems
 
+    @property
+    def report(self) -> str:
+        """All problems and their number, for whoever gave a command."""
+        count = len(self.problems)
+        return "\n".join([*self.problems, f"{count} problem{'s' if count > 1 else ''}; these settings can't be used"])
+
 
 class RequestError(ShieldError):
     """A client's request that is refused before any lookup: `status` and a short `reason` token.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from shield.drill.drills import DrillStatistics
+from shield.egress.meter import MeterReading
 from shield.gate_figures import gate_families
 from shield.histograms import Histogram
 from shield.observe.metrics import Family, Sample, labelled, timed
@@ -14,6 +15,7 @@ from shield.origin.statistics import HEALTH_FLAGS, HEALTH_STATES, OriginStatisti
 from shield.rules.alarms import AlarmKind
 from shield.rules.drill import PROOF_SECONDS
 from shield.rules.prices import Price
+from shield.rules.sites import OriginSite
 from shield.rules.webhooks import AlarmBook
 from shield.tracing.tracer import TracingStatistics
 
@@ -27,16 +29,6 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
             "origin_responses",
             "Responses of an origin by status; unusual ones by their class",
             _responses([(name, o.responses) for name, o in origins]),
-        ),
-        Family(
-            "origin_requests",
-            "Requests sent to an origin, by reason",
-            _by_label("reason", [(name, o.requests) for name, o in origins]),
-        ),
-        Family(
-            "origin_received_bytes",
-            "Bytes received from an origin, by reason: heads and bodies, whole or not",
-            _by_label("reason", [(name, o.received) for name, o in origins]),
         ),
         Family(
             "origin_extra_fetches",
@@ -185,6 +177,34 @@ def origin_time_families(origins: Sequence[tuple[str, Histogram, Histogram]]) ->
             [({"origin": name}, exchanges) for name, _, exchanges in origins],
         ),
     ]
+
+
+def egress_families(readings: Iterable[MeterReading]) -> list[Family]:
+    """Of requests and bytes by origin, route and reason."""
+    known = [({"origin": of.origin, "route": of.route, "reason": of.reason}, n, size) for of, n, size, _ in readings]
+    return [
+        Family(
+            "origin_requests",
+            "Requests sent to an origin, by route and reason",
+            [Sample(requests, labels) for labels, requests, _ in known],
+        ),
+        Family(
+            "origin_received_bytes",
+            "Bytes received from an origin, by route and reason: heads and bodies, whole or not",
+            [Sample(received, labels) for labels, _, received in known],
+        ),
+    ]
+
+
+def site_family(sites: Sequence[tuple[str, OriginSite]]) -> Family:
+    """Where origins are, to join their other metrics with."""
+    samples = [
+        Sample(1.0, {"origin": name, "provider": site.provider, "region": site.region, "bucket": site.bucket})
+        for name, site in sites
+    ]
+    return Family(
+        "origin_info", "1, with the provider, region and bucket of an origin", samples, gauge=True, alike=True
+    )
 
 
 def price_families(prices: Sequence[tuple[str, Price | None]]) -> list[Family]:

@@ -20,14 +20,17 @@ from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
 from shield.egress.budgets import BudgetWatch
+from shield.egress.meter import MeterReading
 from shield.egress.spikes import SpikeWatch
 from shield.families import (
     alarm_families,
     drill_families,
+    egress_families,
     origin_families,
     origin_time_families,
     price_families,
     ranked_family,
+    site_family,
     tracing_family,
 )
 from shield.fill.spotchecks import SpotChecks, SpotStatistics
@@ -204,6 +207,10 @@ class Figures:
     def _lags(self) -> list[tuple[str, LagStatistics]]:
         return self.origins.lag.statistics()
 
+    def _egress(self) -> list[MeterReading]:
+        names = {origin.name for origin in self.origins.all()}
+        return [reading for reading in self.origins.meters.readings() if reading.account.origin in names]
+
     def families(self) -> list[Family]:
         counters, vitals, store = self.counters, self.vitals, self.store.statistics()
         return [
@@ -252,6 +259,8 @@ class Figures:
                 alike=True,
             ),
             *origin_time_families([(o.name, o.first_bytes, o.pool.exchanges) for o in self.origins.all()]),
+            *egress_families(self._egress()),
+            site_family([(origin.name, origin.facts.site) for origin in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             *budget_families(self.budgets.standings(), self.budgets.costs),
             *spike_families(self.spikes.spiking(), self.spikes.usual()),

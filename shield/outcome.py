@@ -25,6 +25,15 @@ HEALTH = "health"
 PURGE = "purge"
 """The detail, and the word, of a response to PURGE: a purge that was carried out."""
 
+PEER_HIT = "peer-hit"
+"""The detail of a response that another node had stored."""
+
+PEER_FILLED = "peer"
+"""And of one that it has fetched."""
+
+MISS = "miss"
+"""The word of a response that isn't from this node's store; perhaps another node had it."""
+
 CLIENT_LEFT = 499
 """In place of a status if the client left before there was one."""
 
@@ -113,10 +122,10 @@ class Outcome:
         if self.collapsed:
             return "collapsed"
         if forward is _URI_MISS:
-            return "miss"
+            return MISS
         if forward is Forward.STALE and self.forward_status == 304:
             return "revalidated"
-        return "bypass" if forward in (Forward.BYPASS, Forward.METHOD) else "miss"
+        return "bypass" if forward in (Forward.BYPASS, Forward.METHOD) else MISS
 
     @property
     def reason(self) -> str | None:

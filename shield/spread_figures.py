@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shield.observe.metrics import Family, Sample, number
+from shield.observe.metrics import Family, Sample, labelled, number
 from shield.rules.purging import SHARES
 from shield.rules.spreading import missing_at
+from shield.spread.hints import HintStatistics
 from shield.spread.spreader import Spreader, SpreadStatistics
 
 
@@ -27,7 +28,7 @@ class SpreadFigures:
         """For operators; None: another worker has it."""
         if not self.conducts():
             return None
-        found = self.spreader.statistics()
+        found, hints = self.spreader.statistics(), self.spreader.hints
         bus = found.bus
         weaker = []
         if bus is not None and not bus.is_up:
@@ -48,11 +49,13 @@ class SpreadFigures:
                 "left": self.spreader.outdating.state.left / SHARES,
                 "why": self.spreader.outdating.state.why,
             },
+            "hints": {} if hints is None else hints.shown(),
             "weaker": weaker,
         }
 
     def families(self) -> list[Family]:
         found = self.spreader.statistics()
+        hints = HintStatistics() if self.spreader.hints is None else self.spreader.hints.statistics()
         bus = found.bus
         up = [] if bus is None else [Sample(float(bus.is_up))]
         return [
@@ -70,6 +73,19 @@ class SpreadFigures:
                 self.spreader.outdating.state.left / SHARES,
             ),
             Family("cluster_bus_up", "1 while the bus answers", up, gauge=True, alike=True),
+            labelled("cluster_hints", "Hints of other nodes that came, each once, by kind", "kind", hints.came),
+            _gauge("cluster_hints_held", "Hints of other nodes that hold", hints.held),
+            number("cluster_hint_looks", "Looks at origins for which other nodes gave the reason", hints.looks),
+            number(
+                "cluster_hint_removals",
+                "Entries that were removed since another node found that their origin has a wrong copy",
+                hints.removed,
+            ),
+            _gauge(
+                "cluster_hint_quarantined",
+                "Objects that aren't fetched from an origin, since another node or worker found a wrong copy there",
+                hints.quarantined,
+            ),
             number("cluster_bus_resets", "Times that the bus had lost orders", 0 if bus is None else bus.resets),
         ]
 

@@ -44,6 +44,7 @@ PURE = frozenset(
         "typing",
         "urllib.parse",
         "xxhash",
+        "zoneinfo",  # a name to the rules of a zone, from files that stay the same
     }
 )
 

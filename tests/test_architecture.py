@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1] / "shield"
 ROWS = [
     ["__main__"],
     ["cli"],
+    ["start"],
+    ["serving"],
     ["supervisor"],
     ["reloads", "upgrades"],
     ["posts", "resources"],
@@ -56,7 +58,7 @@ ROWS = [
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "egress.tags", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],
-    ["errors", "messages", "replaced", "line", "signals", "kept", "compiled"],
+    ["errors", "messages", "replaced", "line", "signals", "kept", "compiled", "generated"],
 ]
 HEIGHT = {room: -depth for depth, row in enumerate(ROWS) for room in row}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from shield.cli.explain import explain
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from shield.rules.prices import PACIFIC, PRESETS, STALE_DAYS, Price
 from shield.rules.ranking import MOST_RANKED, Strategy
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
@@ -128,6 +129,9 @@ def test_settings_that_can_not_choose_say_why(tmp_path: Path, choose: str, one: 
         ({"egress": 0.05}, Price(0.05)),
         ({"egress": 0.05, "requests": 0.001, "currency": "EUR"}, Price(0.05, 0.001, "EUR")),
         ({"preset": "aws-eu-central-1", "egress": 0.0}, Price(0.0, 0.00043)),
+        ({"preset": "gcs-us-central1", "egress": 0.1}, Price(0.1, 0.0004, zone=PACIFIC)),
+        ({"preset": "gcs-us-central1", "zone": "UTC"}, replace(PRESETS["gcs-us-central1"].price, zone="UTC")),
+        ({"egress": 0.05, "zone": "Asia/Shanghai"}, Price(0.05, zone="Asia/Shanghai")),
     ],
 )
 def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -> None:
@@ -135,6 +139,36 @@ def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -
 
     found = settings.origins["one"].price
     assert found is not None and found.price == price
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        ("PST", "expected a time zone by its IANA name, as UTC or America/Los_Angeles"),
+        ("Asia/Kolkata", "expected a time zone at whole hours from UTC, since egress is counted by hours of UTC"),
+    ],
+)
+def test_a_zone_that_cant_be_is_named_with_what_was_expected(tmp_path: Path, zone: str, said: str) -> None:
+    path = tmp_path / "shield.yaml"
+    path.write_text(yaml.safe_dump({"origins": with_origins(one={"price": {"egress": 1, "zone": zone}})}))
+
+    with pytest.raises(ConfigError, match=r"origins\.one\.price\.zone") as caught:
+        load(path, environ={})
+
+    assert said in str(caught.value)
+
+
+def test_a_price_at_google_without_a_zone_is_noted(tmp_path: Path) -> None:
+    google = {"provider": "gcs", "bucket": "images", "access_key_id": "a", "secret_key": "s"}
+
+    def notes(price: Any) -> list[str]:
+        path = tmp_path / "shield.yaml"
+        path.write_text(yaml.safe_dump({"origins": with_origins(one={**google, "price": price})}))
+        return [note for note in load(path, environ={}).notes if "Google bills" in note]
+
+    (said,) = notes({"egress": 1})
+    assert "origins.one.price: Google bills days and months of America/Los_Angeles" in said
+    assert notes("gcs-us-central1") == notes({"egress": 1, "zone": "UTC"}) == []
 
 
 def test_a_price_can_be_given_by_a_variable(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from shield.build.regime import access_rules
 from shield.cli.check import check
-from shield.cli.serve import serve
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.config.shape import is_secret
 from shield.rules.access import AccessRules, Rule
 from shield.rules.addresses import peer_of
+from shield.serving import serve
 from tests.ground import PLAIN, Ground
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "shield.yaml"
@@ -382,7 +382,7 @@ def test_check_and_serve_say_loudly_that_nobody_is_kept_out(
     text: str,
     warned: bool,
 ) -> None:
-    monkeypatch.setattr("shield.cli.serve.configure", lambda level, style: None)
+    monkeypatch.setattr("shield.serving.configure", lambda level, style: None)
     monkeypatch.setattr("shield.supervisor.supervise", lambda *words, **more: 0)
     ground.file.write_text(PLAIN + text)
 

@@ -52,6 +52,10 @@ def test_nodes_with_their_addresses_weights_and_regions(ground: Ground) -> None:
             ["6: cluster.nodes: there are none; expected all nodes of the cluster with their addresses, or dns"],
         ),
         (
+            f"node: fra-1\ncluster: {{{NODES}, secret: {SECRET}, bus: 'rediss://:pw@h?ca_file=/nowhere/ca.pem'}}",
+            ['6: cluster.bus: it names "/nowhere/ca.pem"; expected a file that can be read'],
+        ),
+        (
             f"node: fra-1\ncluster: {{{NODES}, dns: 'shield.svc:0', secret: {SECRET}}}",
             [
                 "6: cluster.dns: nodes are given too; expected one of the two",

@@ -81,6 +81,12 @@ def test_a_far_part_of_a_body_that_is_not_kept_is_fetched_or_the_whole_sent(
     assert chosen(FAR, *fields, **options) == expected
 
 
+def test_a_range_that_is_all_of_a_body_that_is_not_kept_is_read_from_it() -> None:
+    assert chosen(b"bytes=0-", STRONG, PARTS, stores=False) == (206, Delivery.SEND)
+    assert chosen(b"bytes=0-", STRONG, PARTS, is_thrifty=True) == (206, Delivery.SEND)
+    assert chosen(b"bytes=1-", STRONG, PARTS, stores=False) == (206, Delivery.FETCH_PART)
+
+
 def test_a_near_part_is_read_from_the_beginning_of_a_body_that_is_not_kept() -> None:
     assert chosen(NEAR, WEAK, stores=False) == (206, Delivery.SEND)
 

@@ -40,12 +40,13 @@ from shield.build.secrets import SecretFiles
 from shield.build.sights import spike_terms
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
-from shield.build.usage import budget_terms
+from shield.build.usage import all_prices, budget_terms, sites_of
 from shield.cdn.passing import EdgePurges
 from shield.config.settings import Settings
 from shield.drill.drills import Drills, DrillTerms
 from shield.edge.tls import ServerContext
 from shield.egress.budgets import BudgetWatch
+from shield.egress.keeper import LedgerKeeper
 from shield.egress.spikes import SpikeWatch
 from shield.figures import Configuration, Vitals
 from shield.fill.means import Means
@@ -65,6 +66,7 @@ from shield.peers.owners import Owners
 from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.rules.hedge import HedgeRules
+from shield.rules.prices import zones_of
 from shield.rules.tokens import AdminTokens
 from shield.store.tiers import Store
 from shield.tracing.service import Tracing
@@ -92,6 +94,7 @@ class Parts:
     access: AccessLog
     ids: RequestIds
     tops: TopLists
+    keeper: LedgerKeeper
     budgets: BudgetWatch
     spikes: SpikeWatch
     suspects: SuspectLists
@@ -174,6 +177,7 @@ class PreparedEdition:
         replies = replies_of(settings)
         request_ids(settings, parts.ids)
         parts.tops.use(prices_of(settings))
+        parts.keeper.use(zones_of(all_prices(settings)), sites_of(settings))
         parts.budgets.use(budget_terms(settings))
         parts.spikes.use(spike_terms(settings))
         parts.suspects.use(prices_of(settings))

@@ -15,6 +15,8 @@ from shield.bus.engine import EngineBus
 from shield.config.cluster import ClusterSettings
 from shield.config.settings import Settings
 from shield.errors import StoreError
+from shield.origin.origins import Origins
+from shield.origin.ramps import Ramps
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
 from shield.peers.nodes import Nodes
@@ -26,6 +28,7 @@ from shield.rules.rate_limit import CLOSED
 from shield.shared import Seat
 from shield.spread.exchange import TARGET
 from shield.spread.hands import Hands
+from shield.spread.hints import Hints
 from shield.spread.journal import OrderJournal
 from shield.spread.limits import ClusterLimits
 from shield.spread.outdating import Outdating
@@ -39,8 +42,9 @@ def spreader_of(
     place: Seat,
     cluster: Cluster | None,
     owners: Owners,
+    origins: Origins,
+    ramps: Ramps,
     *,
-    conducts: Callable[[], bool],
     in_force: InForce,
     store: Store,
     orders: PurgeOrders,
@@ -56,12 +60,27 @@ def spreader_of(
     journal = _journal(settings, place, clock)
     hands = Hands(journal, orders, purge, announcer, clock=clock)
     nodes = cluster.nodes
+    hints = Hints(
+        origins,
+        ramps,
+        store,
+        journal,
+        others=nodes.others,
+        region=lambda name: nodes.members[name].region if name in nodes.members else "",
+        worker=place.worker,
+        workers=place.workers,
+        conducts=lambda: origins.conducts,
+        now=nodes.loop.time,
+        clock=clock,
+    )
+    origins.ranker.prior, ramps.elsewhere = hints.prior, hints.elsewhere
     spreader = Spreader(
         journal,
         nodes,
         hands.carry_out,
         bus=_bus_maker(settings.cluster),
-        conducts=conducts,
+        conducts=lambda: origins.conducts,
+        hints=hints,
         tell=lambda: owners.reports(SPREAD),
         outdating=Outdating(journal, hands.outdate, seconds=settings.cluster.gap_pace, clock=clock),
         terms=SpreadTerms(settings.cluster.purge_blind_max, WhenBlind(settings.cluster.when_blind)),

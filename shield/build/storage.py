@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shield.config.settings import Settings, TierSettings
+from shield.config.units import GIB
 from shield.errors import ConfigError, StoreError
 from shield.purge_log import PurgeLog
 from shield.shared import SLOTS, Seat
@@ -15,6 +17,7 @@ from shield.store.directory.premises import DirectoryLimits
 from shield.store.disk import Disk, Tier
 from shield.store.memory import MemoryTier
 from shield.store.tiers import Store
+from shield.store.upkeep.ground import Wish, notes
 from shield.store.volume import Claimant, Volume, boot_id
 
 _MEAN_ENTRY = 40 << 10
@@ -48,6 +51,16 @@ class Storage:
 
     async def close(self) -> None:
         await self.store.close()
+
+
+def directory_notes(settings: Settings) -> list[str]:
+    """Notes on the directories of the disk tiers, one line each."""
+    wishes = [
+        Wish(tier.name, directory.path, directory.capacity, directory.free_floor)
+        for tier in settings.cache.tiers
+        for directory in tier.directories
+    ]
+    return list(notes(wishes, user=os.geteuid(), show=lambda count: f"{count / GIB:.1f}GiB"))
 
 
 def storage_of(settings: Settings, place: Seat, clock: Callable[[], float], files: Files | None = None) -> Storage:

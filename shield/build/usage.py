@@ -15,7 +15,10 @@ from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.tags import TagMeter
 from shield.observe.counters import Counters
 from shield.origin.origins import Origins
+from shield.outcome import MISS
 from shield.peers.nodes import Nodes
+from shield.rules.prices import Price, zones_of
+from shield.rules.sites import OriginSite
 
 
 def ledger_path(settings: Settings, state: Path | None) -> Path | None:
@@ -27,12 +30,30 @@ def ledger_path(settings: Settings, state: Path | None) -> Path | None:
     return None if state is None else state / name
 
 
+def ledger_of(settings: Settings, state: Path | None) -> Ledger | None:
+    """The ledger of these settings; None: none is kept."""
+    path = ledger_path(settings, state)
+    if path is None:
+        return None
+    return Ledger(LedgerTerms(path, settings.ledger.keep, zones_of(all_prices(settings)), sites_of(settings)))
+
+
+def sites_of(settings: Settings) -> dict[str, OriginSite]:
+    """Where each origin is, by name."""
+    return {name: facts.site for name, facts in settings.facts().items()}
+
+
+def all_prices(settings: Settings) -> dict[str, Price | None]:
+    """The price of each origin by name; None: it has none."""
+    return {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
+
+
 def budget_terms(settings: Settings) -> BudgetTerms:
     """The budgets, and the prices of origins."""
     origins, labels = settings.origins, settings.labels
     return BudgetTerms(
         tuple([each.rule(name, each.names(origins, labels)) for name, each in settings.budgets.items()]),
-        {name: None if origin.price is None else origin.price.price for name, origin in origins.items()},
+        all_prices(settings),
     )
 
 
@@ -83,6 +104,9 @@ def usage_of(origins: Origins, counters: Counters) -> Callable[[], WorkerUsage]:
             served[kind.cache] = served.get(kind.cache, (0, 0))[0] + count, 0
         for word, sent in counters.sent_by_word().items():
             served[word] = served.get(word, (0, 0))[0], sent
+        for word, (count, sent) in counters.of_nodes.items():
+            served[word] = count, sent
+            served[MISS] = served[MISS][0] - count, served[MISS][1] - sent
         tags = origins.meters.tags
         return WorkerUsage(
             process, list(origins.meters.readings()), served, [] if tags is None else list(tags.readings())
@@ -110,6 +134,5 @@ def keeper_of(
     clock: Callable[[], float],
 ) -> LedgerKeeper:
     """The keeper of a worker."""
-    path = ledger_path(settings, state)
-    ledger = None if path is None else Ledger(LedgerTerms(path, settings.ledger.keep))
+    ledger = ledger_of(settings, state)
     return LedgerKeeper(ledger, own=own, others=others, conducts=conducts, clock=clock)

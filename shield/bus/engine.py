@@ -1,6 +1,7 @@
 """The bus on Valkey or Redis, from version 6.2 on, by redis-py.
 
-All keys have the same hash tag, so that they are on one server of a cluster. Scripts are sent by their digests.
+All keys have the same hash tag, so that they are on one server of a cluster. Scripts are sent by their digests, and
+whole to an engine that doesn't know them.
 
 redis-py repeats what failed, by default ten times with growing pauses: a server that is stopped in its tracks costs
 half a minute then. Here nothing is repeated, and each command has two seconds: who needs the bus comes again anyway.
@@ -9,13 +10,16 @@ half a minute then. Here nothing is repeated, and each command has two seconds: 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from shield.bus.address import EngineAddress, EngineKind
+from shield.bus.address import EngineAddress
 from shield.bus.bus import BEGINNING, MOST_ENTRIES, BusEntry, BusError, BusTick, Granted, LeaseClaim
+from shield.bus.clients import clients_of
+from shield.bus.reasons import reason
 
 _SECONDS = 2.0  # for a command, and as much for a connection
 _AT_ONCE = 100  # entries read at a time; each has 256 KiB at most
@@ -82,9 +86,9 @@ class EngineBus:
         except ImportError:
             raise BusError("the bus needs redis-py: pip install 'shield[cluster]'") from None
         self._errors: tuple[type[Exception], ...] = (redis.asyncio.RedisError, OSError, TimeoutError)
-        self._client = _client(address, seconds)
-        self._tick = self._client.register_script(_TICK)
-        self._lease = self._client.register_script(_LEASE)
+        self._is_unknown = redis.exceptions.NoScriptError
+        self._clients = clients_of(address, seconds)
+        self._is_known = False  # it has answered
 
     @property
     def place(self) -> str:
@@ -92,8 +96,9 @@ class EngineBus:
 
     async def append(self, stream: str, data: bytes, keep: int = MOST_ENTRIES) -> str:
         async with self._in_time():
-            position: bytes = await self._client.xadd(
-                self._key(stream), {_FIELD: data}, maxlen=keep, approximate=True
+            key = self._key(stream)
+            position: bytes = await self._clients.run(
+                lambda client: client.xadd(key, {_FIELD: data}, maxlen=keep, approximate=True)
             )
         return position.decode()
 
@@ -102,7 +107,9 @@ class EngineBus:
         names = {self._key(stream).encode(): stream for stream in cursors}
         block = min(int(seconds * 1000), _WAIT_MILLISECONDS)
         async with self._in_time():
-            found: Any = await self._client.xread(keys, count=_AT_ONCE, block=block or None)
+            found: Any = await self._clients.run(
+                lambda client: client.xread(keys, count=_AT_ONCE, block=block or None)
+            )
         items = found.items() if isinstance(found, dict) else found or ()
         entries = []
         for key, lists in items:
@@ -114,7 +121,7 @@ class EngineBus:
         keys = [self._key("epoch"), self._key("nodes"), *[self._key(stream) for stream in streams]]
         arguments = [node, said, str(int(lifetime * 1000)), secrets.token_hex(8)]
         async with self._in_time():
-            epoch, newest, all_said = await self._tick(keys=keys, args=arguments)
+            epoch, newest, all_said = await self._script(_TICK, keys, arguments)
         positions = dict(zip(streams, [each.decode() or BEGINNING for each in newest], strict=True))
         pairs = zip(all_said[::2], all_said[1::2], strict=True)
         return BusTick(epoch.decode(), positions, {name.decode(): text for name, text in pairs})
@@ -127,7 +134,7 @@ class EngineBus:
             str(number) for _, cost, most in claims for number in (max(0, cost), -1 if most is None else most)
         ]
         async with self._in_time():
-            answers: list[Any] = await self._lease(keys=keys, args=arguments)
+            answers: list[Any] = await self._script(_LEASE, keys, arguments)
         return [
             Granted(bool(granted), int(ahead)) for granted, ahead in zip(answers[::2], answers[1::2], strict=True)
         ]
@@ -135,9 +142,17 @@ class EngineBus:
     async def close(self) -> None:
         try:
             async with asyncio.timeout(self._seconds):
-                await self._client.aclose()
+                await self._clients.close()
         except self._errors:
             return
+
+    async def _script(self, text: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+        count, both = len(keys), (*keys, *arguments)
+        try:
+            digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            return await self._clients.run(lambda client: client.evalsha(digest, count, *both))
+        except self._is_unknown:
+            return await self._clients.run(lambda client: client.eval(text, count, *both))
 
     def _key(self, name: str) -> str:
         return f"{{{self._prefix}}}:{name}"
@@ -153,53 +168,13 @@ class EngineBus:
         try:
             async with asyncio.timeout(2.0 * self._seconds):
                 yield
+                self._is_known = True
         except self._errors as error:
             if task.cancelling() == cancels:
-                said = str(error) or "no answer in time"
-                raise BusError(f"bus {self._address}: {said}") from None
+                why = reason(error, is_tls=self._address.is_tls, is_known=self._is_known)
+                raise BusError(f"bus {self._address}: {why}") from None
         if task.cancelling() > cancels:
             raise asyncio.CancelledError
-
-
-def _client(address: EngineAddress, seconds: float) -> Any:
-    """A client of redis-py that repeats nothing."""
-    import redis.asyncio
-    from redis.asyncio.cluster import ClusterNode, RedisCluster
-    from redis.asyncio.retry import Retry
-    from redis.asyncio.sentinel import Sentinel
-    from redis.backoff import NoBackoff
-
-    common: dict[str, Any] = {
-        "username": address.user,
-        "password": address.password,
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        "retry": Retry(NoBackoff(), 0),
-        "client_name": "shield",
-        "protocol": 2,  # with the third, some answers have other shapes
-    }
-    if address.is_tls:
-        common |= {
-            "ssl": True,
-            "ssl_ca_certs": address.ca_file,
-            "ssl_certfile": address.certificate_file,
-            "ssl_keyfile": address.key_file,
-        }
-    if address.kind is EngineKind.CLUSTER:
-        nodes = [ClusterNode(host, port) for host, port in address.servers]
-        return RedisCluster(startup_nodes=nodes, cluster_error_retry_attempts=1, **common)
-    common["db"] = address.database
-    if address.kind is EngineKind.SENTINEL:
-        own = {"password": address.sentinel_password, "socket_timeout": seconds, "socket_connect_timeout": seconds}
-        own |= {name: value for name, value in common.items() if name.startswith(("ssl", "retry"))}
-        sentinel = Sentinel(list(address.servers), sentinel_kwargs=own, **common)
-        return sentinel.master_for(address.service)
-    host, port = address.servers[0]
-    if not port:
-        for name in [name for name in common if name.startswith("ssl")]:
-            del common[name]
-        return redis.asyncio.Redis(unix_socket_path=host, **common)
-    return redis.asyncio.Redis(host=host, port=port, **common)
 
 
 def _flat(lists: Any) -> list[tuple[bytes, Any]]:

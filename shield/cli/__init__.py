@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import importlib
 import platform
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,8 @@ from shield.cli.warm import warm as _warm
 from shield.cli.watch import log as _log
 from shield.cli.watch import top as _top
 from shield.compiled import is_compiled
+from shield.generated import kept_methods
+from shield.start import ServeWish, start
 
 _app = typer.Typer(
     name="shield",
@@ -91,10 +93,7 @@ def serve(
 
         shield serve --config shield.yaml
     """
-    gc.disable()  # what is imported stays, and is only walked in vain; `supervise` enables it
-    from shield.cli.serve import serve as run  # each command imports what it needs: `--help` stays quick
-
-    raise typer.Exit(run(config, watch=watch))
+    raise typer.Exit(start(ServeWish(config, watch)))
 
 
 @_app.command(rich_help_panel=_RUN)
@@ -115,7 +114,7 @@ def reload(
         shield reload --config shield.yaml --diff
         shield reload --config shield.yaml
     """
-    from shield.cli.reload import compare
+    from shield.cli.reload import compare  # each command imports what it needs: `--help` stays quick
     from shield.cli.reload import reload as run
 
     raise typer.Exit(compare(config) if diff else run(config))
@@ -134,6 +133,13 @@ def upgrade(config: ConfigFile, token_file: TokenFile = None) -> None:
     from shield.cli.upgrade import upgrade as run
 
     raise typer.Exit(run(config))
+
+
+@_app.command(hidden=True)
+def precompile() -> None:
+    """Keep what starts can reuse: byte code of modules, and of methods that are generated. For installers."""
+    with kept_methods():
+        importlib.import_module("shield.serving")
 
 
 @_app.command(hidden=True)

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from shield.build.simulation import simulation_terms
-from shield.build.usage import ledger_path
+from shield.build.usage import all_prices, ledger_path
 from shield.cli.check import read
 from shield.cli.rounded import billed_size
 from shield.cli.simulate.outputs import notes
@@ -39,7 +39,7 @@ from shield.rules.advice import (
     laid_over,
     together,
 )
-from shield.rules.bill import Usage, bill, charges
+from shield.rules.bill import Charges, Usage, bill
 from shield.simulate.node import unsized
 from shield.simulate.queries import query_effects
 from shield.simulate.results import MONTH_SECONDS, Foretold
@@ -186,7 +186,7 @@ class _Adviser:
             AdvisedTier(tier.name, tuple([place.capacity for place in tier.directories]), written)
             for tier, written in zip(settings.cache.tiers, cache.get("tiers", ()), strict=True)
         ]
-        prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
+        prices = all_prices(settings)
         return AdvisedNode(
             settings.cache.memory.capacity,
             tuple(tiers),
@@ -234,9 +234,9 @@ def _ledger_month(settings: Settings, traffic: Gathering, unit: str, now: float)
     usage = rows(now - _LEDGER_SECONDS, now)
     if not usage:
         return None
-    prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
+    prices = all_prices(settings)
     days = max(now - usage[0].at, 3600.0) / 86400.0
-    lines = bill(usage, charges(usage, prices), lambda each: each.reason).lines
+    lines = bill(usage, Charges(usage, prices), lambda each: each.reason).lines
     money = {line.name: line.money.get(unit, 0.0) * MONTH_SECONDS / 86400.0 / days for line in lines}
     of_log = [row for row in rows(traffic.tally.first, traffic.tally.last + 1.0) if row.reason in _SIMULATED]
     return _LedgerMonth(money, days, sum(row.received for row in of_log))

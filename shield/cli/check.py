@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from shield.build.listeners import listener_tls
+from shield.build.storage import directory_notes
 from shield.build.usage import budget_terms
 from shield.cli.online import examine, failed, table
-from shield.cli.rounded import shown_size
 from shield.config.loading import Loaded, load
 from shield.config.places import dotted
 from shield.config.price import PriceSettings
@@ -25,7 +25,7 @@ from shield.rules.budgets import ACTS
 from shield.rules.prices import PRESETS, STALE_DAYS
 from shield.rules.ranking import Strategy, incomparable
 from shield.rules.routes import Route
-from shield.store.upkeep.ground import Wish, impossible, notes
+from shield.store.upkeep.ground import impossible
 
 
 def check(
@@ -47,7 +47,7 @@ def check(
         if as_json:
             print(json.dumps({"problems": problems}))
         else:
-            _say(problems)
+            print(ConfigError(problems).report, file=sys.stderr)
         return 2
     if as_json:
         notes = [*loaded.notes, *directory_notes(loaded.settings)]
@@ -86,23 +86,8 @@ def read(path: Path) -> Loaded | None:
     try:
         return load(path, environ=os.environ)
     except ConfigError as error:
-        _say(error.problems)
+        print(error.report, file=sys.stderr)
         return None
-
-
-def _say(problems: Sequence[str]) -> None:
-    print("\n".join(problems), file=sys.stderr)
-    print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; these settings can't be used", file=sys.stderr)
-
-
-def directory_notes(settings: Settings) -> list[str]:
-    """Notes on the directories of the disk tiers, one line each."""
-    wishes = [
-        Wish(tier.name, directory.path, directory.capacity, directory.free_floor)
-        for tier in settings.cache.tiers
-        for directory in tier.directories
-    ]
-    return list(notes(wishes, user=os.geteuid(), show=shown_size))
 
 
 def _price(given: PriceSettings) -> str:

@@ -6,25 +6,29 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shield.build.usage import ledger_path
+from shield.build.usage import all_prices, sites_of
 from shield.cli.check import read
+from shield.cli.ledgers import ledgers_of
 from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
-from shield.egress.ledger import Ledger, LedgerTerms
+from shield.egress.ledger import Ledger
 from shield.errors import ConfigError, StoreError
-from shield.resources import state_directory
-from shield.rules.bill import Bill, BillLine, TagUsage, Usage, bill, bill_by_tag, charges, forecast, month_of
+from shield.rules.bill import Bill, BillLine, Charges, TagUsage, Usage, bill, bill_by_tag, forecast
 from shield.rules.focus import COLUMNS, focus_rows
-from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from shield.rules.prices import PRESETS, STALE_DAYS, Price, zones_of
+from shield.rules.sites import OriginSite, SiteHistory
+from shield.rules.zones import Month, Zones, day_of, running_month
 
 
 def cost(
@@ -34,42 +38,46 @@ def cost(
     month: str | None,
     form: str,
     labels: Sequence[str] = (),
+    ledgers: Sequence[Path] = (),
     now: float | None = None,
 ) -> int:
     """Print the bill of a month; 0, or 2 if it can't be told. `form` is table, json, csv or a version of FOCUS; only
-    origins with these `labels`, as KEY=VALUE, count.
+    origins with these `labels`, as KEY=VALUE, count. `ledgers` are copies of other nodes', to be added.
     """
     loaded, now = read(path), time.time() if now is None else now
     if loaded is None:
         return 2
     settings = loaded.settings
+    prices = all_prices(settings)
+    zones = zones_of(prices)
     try:
-        start, stop = _month(month, now)
+        of = BilledTime.of(_month(month, zones, now), zones)
         origins = _labelled(settings, labels)
-        ledger = _ledger(settings)
-        usage = _usage(ledger, start, stop, origins)
+        found_ledgers = ledgers_of(settings, ledgers)
+        usage = _usage(found_ledgers, of, origins)
+        site_of = _site_of(found_ledgers, settings)
     except (ConfigError, StoreError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
-    rates = charges(usage, prices)
+    rates = Charges(usage, prices)
     if form in COLUMNS:
-        _print_focus(settings, usage, prices, form)
+        _print_focus(settings, usage, prices, site_of, form)
         return 0
     if by == "tag":
-        rows = [row for row in ledger.tag_rows(start, stop) if row.origin in origins or ANY in origins]
+        kept = of.those(chain.from_iterable(each.tag_rows(of.start, of.stop) for each in found_ledgers))
+        rows = [row for row in kept if row.origin in origins or ANY in origins]
         tags = [TagUsage(row.at, row.origin, row.tag, row.requests, row.received) for row in rows]
         found, tagged = bill_by_tag(usage, tags, rates)
     else:
-        found, tagged = bill(usage, rates, _name_of(by, settings)), None
-    whole = forecast(usage, prices, now) if start <= now < stop else {}
+        found, tagged = bill(usage, rates, _name_of(by, site_of, zones)), None
+    whole = forecast(usage, prices, of.month, now) if of.start <= now < of.stop else {}
     if form == "json":
-        json.dump(_plain(found, by, start, whole), sys.stdout, indent=2)
+        json.dump(_plain(found, by, of, whole), sys.stdout, indent=2)
         print()
     elif form == "csv":
         _print_csv(found, by)
     else:
-        _print_table(found, by, start, whole)
+        _print_table(found, by, of, whole)
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
     return 0
@@ -78,7 +86,7 @@ def cost(
 def prices() -> int:
     """Print the list prices; 0."""
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("preset", "a GB", "1,000 requests", "free a month", "read", "but", "source"):
+    for name in ("preset", "a GB", "1,000 requests", "free a month", "months of", "read", "but", "source"):
         table.add_column(name, overflow="fold")
     today = datetime.now(UTC).date()
     for name, preset in PRESETS.items():
@@ -86,8 +94,8 @@ def prices() -> int:
         egress = f"{price.egress:.4g} {price.currency}"
         egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
         free = billed_size(price.free) if price.free else "-"
-        row = (name, egress, f"{price.requests:g}", free, _age(preset.read, today), preset.caveat, preset.source)
-        table.add_row(*row)
+        read = _age(preset.read, today)
+        table.add_row(name, egress, f"{price.requests:g}", free, price.zone, read, preset.caveat, preset.source)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
@@ -96,12 +104,58 @@ def _age(read: date, today: date) -> str:
     return str(read) if (today - read).days <= STALE_DAYS else f"{read}, long ago: check it"
 
 
-def _month(text: str | None, now: float) -> tuple[float, float]:
+class _BilledRow(Protocol):
+    @property
+    def at(self) -> int: ...
+
+    @property
+    def origin(self) -> str: ...
+
+
+_Counted = TypeVar("_Counted", bound=_BilledRow)
+
+
+@dataclass(frozen=True, slots=True)
+class BilledTime:
+    """A month, from its beginning in the first of these zones to its end in the last."""
+
+    month: Month
+    zones: Zones
+    spans: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, month: Month, zones: Zones) -> Self:
+        return cls(month, zones, {zone: month.within(zone) for zone in zones.all()})
+
+    @property
+    def start(self) -> float:
+        return min([start for start, _ in self.spans.values()])
+
+    @property
+    def stop(self) -> float:
+        return max([stop for _, stop in self.spans.values()])
+
+    def those(self, rows: Iterable[_Counted]) -> list[_Counted]:
+        """The rows that begin in this month of their origin's zone."""
+        found = []
+        for row in rows:
+            start, stop = self.spans[self.zones.of(row.origin)]
+            if start <= row.at < stop:
+                found.append(row)
+        return found
+
+    def __str__(self) -> str:
+        zones = list(self.spans)
+        return f"{date(*self.month, 1):%B %Y} ({'' if len(zones) == 1 else 'by provider: '}{', '.join(zones)})"
+
+
+def _month(text: str | None, zones: Zones, now: float) -> Month:
     """Raises ValueError."""
     if text is None:
-        return month_of(now)
+        return running_month(zones.all(), now)
     try:
-        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp())
+        said = datetime.strptime(text, "%Y-%m")
+        return Month(said.year, said.month)
     except ValueError:
         raise ValueError(f"--month {text}: expected a year and a month, as 2026-11") from None
 
@@ -137,42 +191,45 @@ def _on_tags(settings: Settings, found: Bill, tagged: int) -> str:
     )
 
 
-def _ledger(settings: Settings) -> Ledger:
-    path = ledger_path(settings, state_directory(settings))
-    if path is None:
-        raise StoreError("no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`")
-    if not path.exists():
-        raise StoreError(f"ledger {path}: there is none yet: a node with these settings writes it within seconds")
-    return Ledger(LedgerTerms(path, settings.ledger.keep))
+SiteOf = Callable[[str, float], OriginSite | None]
+"""Where an origin was at a time, by its name; None: it is gone, and nothing was noted of it."""
 
 
-def _usage(ledger: Ledger, start: float, stop: float, origins: Set[str]) -> list[Usage]:
+def _site_of(ledgers: Sequence[Ledger], settings: Settings) -> SiteOf:
+    """By the ledgers, else by the settings as they are now."""
+    history, now = SiteHistory(chain.from_iterable(each.sites() for each in ledgers)), sites_of(settings)
+    return lambda name, at: history.of(name, at) or now.get(name)
+
+
+def _usage(ledgers: Sequence[Ledger], of: BilledTime, origins: Set[str]) -> list[Usage]:
     """Of these origins; what clients got is of all, and is left out unless all count."""
     return [
-        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses)
-        for row in ledger.rows(start, stop)
+        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses, row.span)
+        for row in of.those(chain.from_iterable(each.rows(of.start, of.stop) for each in ledgers))
         if row.origin in origins or ANY in origins
     ]
 
 
-def _name_of(by: str, settings: Settings) -> Callable[[Usage], str]:
-    def of_origin(key: str) -> Callable[[Usage], str]:
-        known = {name: str(getattr(origin, key) or "-") for name, origin in settings.origins.items()}
-        return lambda each: known.get(each.origin, "(removed)")
+def _name_of(by: str, site_of: SiteOf, zones: Zones) -> Callable[[Usage], str]:
+    def of_site(each: Usage, key: str) -> str:
+        site = site_of(each.origin, each.at)
+        return "(removed)" if site is None else getattr(site, key) or "-"
 
     ways: Mapping[str, Callable[[Usage], str]] = {
         "origin": lambda each: each.origin,
+        "provider": lambda each: of_site(each, "provider"),
+        "region": lambda each: of_site(each, "region"),
         "route": lambda each: each.route or "(none)",
         "reason": lambda each: each.reason,
-        "day": lambda each: str(datetime.fromtimestamp(each.at, UTC).date()),
+        "day": lambda each: str(day_of(each.at, zones.of(each.origin))),
     }
-    return ways.get(by) or of_origin(by)
+    return ways[by]
 
 
 # forms
 
 
-def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> None:
+def _print_table(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     total = found.total
@@ -186,7 +243,7 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
     lines = sorted(found.lines, key=lambda line: line.name) if by == "day" else found.lines
     for line in lines:
         table.add_row(line.name, f"{line.requests:,}", billed_size(line.received), _money(line))
-    console.print(f"Egress in {datetime.fromtimestamp(start, UTC):%B %Y} (UTC), an estimate at the settings' prices")
+    console.print(f"Egress in {of}, an estimate at the settings' prices", soft_wrap=True)
     console.print(table)
     if whole:
         said = " + ".join([f"{money:,.2f} {currency}" for currency, money in sorted(whole.items())])
@@ -195,7 +252,11 @@ def _print_table(found: Bill, by: str, start: float, whole: Mapping[str, float])
         share = 100.0 * found.saved.received / found.served
         worth = f", worth {_money(found.saved)}" if any(found.saved.money.values()) else ""
         saved = f"{billed_size(found.saved.received)} of it ({share:.1f} %)"
-        console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{worth}")
+        near = f", {billed_size(found.elsewhere)} of that from other nodes" if found.elsewhere else ""
+        console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{near}{worth}")
+    if found.fetched_elsewhere:
+        size = billed_size(found.fetched_elsewhere)
+        console.print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
     if total.unpriced:
         console.print(f"{billed_size(total.unpriced)} came from origins without a price (origins.NAME.price)")
 
@@ -204,7 +265,7 @@ def _money(line: BillLine) -> str:
     return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
 
 
-def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> dict[str, Any]:
+def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> dict[str, Any]:
     def line(each: BillLine) -> dict[str, Any]:
         return {
             "requests": each.requests,
@@ -214,13 +275,16 @@ def _plain(found: Bill, by: str, start: float, whole: Mapping[str, float]) -> di
         }
 
     return {
-        "month": f"{datetime.fromtimestamp(start, UTC):%Y-%m}",
+        "month": str(of.month),
+        "zones": {**of.zones.by_origin, "*": of.zones.usual},
         "is_estimate": True,
         "by": by,
         "lines": [{by: each.name, **line(each)} for each in found.lines],
         "total": line(found.total),
         "saved": line(found.saved),
         "served_bytes": found.served,
+        "from_other_nodes_bytes": found.elsewhere,
+        "fetched_by_other_nodes_bytes": found.fetched_elsewhere,
         "forecast": dict(whole),
     }
 
@@ -234,12 +298,12 @@ def _print_csv(found: Bill, by: str) -> None:
 
 
 def _print_focus(
-    settings: Settings, usage: Sequence[Usage], prices: Mapping[str, Price | None], version: str
+    settings: Settings,
+    usage: Sequence[Usage],
+    prices: Mapping[str, Price | None],
+    site_of: SiteOf,
+    version: str,
 ) -> None:
-    facts = {
-        name: {"provider": each.provider, "region": each.region or "", "bucket": each.bucket or name}
-        for name, each in settings.origins.items()
-    }
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
     labels = {
@@ -247,5 +311,5 @@ def _print_focus(
         | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
         for name, origin in settings.origins.items()
     }
-    for row in focus_rows(usage, prices, facts, labels, version):
+    for row in focus_rows(usage, prices, site_of, labels, version):
         writer.writerow(row)

@@ -54,13 +54,18 @@ def _bill(
         CostBy, typer.Option(help="Group by origin, provider, region, route, reason, day or tag.", metavar="WHAT")
     ] = CostBy.ORIGIN,
     month: Annotated[
-        str | None, typer.Option(help="Default: this month (UTC).", show_default=False, metavar="YEAR-MONTH")
+        str | None,
+        typer.Option(help="A month of the providers. Default: this one.", show_default=False, metavar="YEAR-MONTH"),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
             help="Only of origins with this label, theirs or the node's.", metavar="KEY=VALUE", show_default=False
         ),
+    ] = None,
+    ledger: Annotated[
+        list[Path] | None,
+        typer.Option(help="Copies of other nodes' ledgers, to be added up.", metavar="FILE", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
@@ -93,7 +98,7 @@ def _bill(
     if focus not in (None, "1.2", "1.3"):
         raise typer.BadParameter(f"--focus {focus}: expected 1.2 or 1.3")
     form = focus or ("json" if as_json else "csv" if as_csv else "table")
-    raise typer.Exit(run(config, by=by.value, month=month, form=form, labels=label or ()))
+    raise typer.Exit(run(config, by=by.value, month=month, form=form, labels=label or (), ledgers=ledger or ()))
 
 
 @app.command("reconcile")
@@ -124,8 +129,8 @@ def _reconcile(
     """Compare the provider's own report with the ledger, by day and origin.
 
     A report is AWS's Cost and Usage Report (2.0 or legacy), a FOCUS export, usage.*.csv of Backblaze B2, or access
-    logs of S3 or Google Cloud Storage; as CSV, packed by gzip or not, or in Parquet, also in a bucket (s3://), with
-    the extra `tables`. What is reported beyond the ledger was read by others; access logs say by whom.
+    logs of S3 or Google Cloud Storage; as text, packed by gzip or not, with the extra `tables` also in Parquet, and
+    in buckets (s3://). What is reported beyond the ledger was read by others; access logs say by whom.
 
     Exit codes: 0, 1 if a day differs by more than the tolerance, 2 if report or ledger can't be read.
 
@@ -147,7 +152,9 @@ def advise(
     log: Annotated[
         list[str],
         typer.Option(
-            "--log", help="An access log, also packed by gzip, or in Parquet; -: standard input.", metavar="FILE"
+            "--log",
+            help="An access log, also packed by gzip, in Parquet, or in a bucket; -: standard input.",
+            metavar="FILE",
         ),
     ],
     more: Annotated[

@@ -16,16 +16,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from shield.build.usage import ledger_path
+from shield.build.usage import all_prices
 from shield.cli.check import read
+from shield.cli.ledgers import ledgers_of
 from shield.cli.rounded import billed_size
-from shield.cli.tables import TableError, as_text, csv_rows, is_columnar, parquet_rows, text_of
+from shield.cli.tables import TableError, as_text, csv_rows, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
 from shield.config.units import ExpectedError, parse_share
-from shield.egress.ledger import Ledger, LedgerTerms
 from shield.errors import ShieldError, StoreError
-from shield.resources import state_directory
-from shield.rules.bill import Usage, charges
+from shield.rules.bill import Charges, Usage
+from shield.rules.prices import zones_of
 from shield.rules.reconcile import HEAD_BYTES, DayDrift, ReadTotal, Reconciled, Reconciliation, mistaken_unit
 from shield.rules.reports import (
     GB,
@@ -85,35 +85,23 @@ def reconcile(config: Path, wish: ReconcileWish) -> int:
 
 def _reconciled(settings: Settings, wish: ReconcileWish) -> tuple[Reconciled, str]:
     """What was found, and the kind of the reports. Raises ShieldError."""
-    ledgers = _ledgers(settings, wish)
+    ledgers = ledgers_of(settings, wish.ledgers)
     known = [row for row in chain.from_iterable(each.rows(0, 1 << 53) for each in ledgers) if row.origin]
     if not known:
         raise StoreError("the ledger is empty: a node with these settings fills it as it fetches from origins")
-    reads = chain.from_iterable(_reads(name, wish) for name in wish.files)
+    reads = chain.from_iterable(_reads(name, wish) for name in files_of(wish.files))
     kind, first = next(reads, (None, None))
     if kind is None or first is None:
         raise TableError(f"{', '.join(wish.files)}: no row tells of reads from a bucket")
-    made = Reconciliation(_buckets(settings, wish.origin), since=min(row.at for row in known), is_log=_is_log(kind))
+    prices = all_prices(settings)
+    buckets, since = _buckets(settings, wish.origin), min(row.at for row in known)
+    made = Reconciliation(buckets, zones_of(prices), since=since, is_log=_is_log(kind))
     for other, each in chain([(kind, first)], reads):
         if other != kind:
             raise TableError(f"{', '.join(wish.files)}: a {kind} and a {other}: give reports of one kind")
         made.report(each if each.bucket or wish.origin is None else each._replace(bucket=wish.origin))
-    usage = [
-        (Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses), row.span) for row in known
-    ]
-    prices = {name: None if each.price is None else each.price.price for name, each in settings.origins.items()}
-    return made.with_ledger(usage, charges([each for each, _ in usage], prices)), kind
-
-
-def _ledgers(settings: Settings, wish: ReconcileWish) -> list[Ledger]:
-    own = ledger_path(settings, state_directory(settings))
-    paths = [*([] if own is None else [own]), *wish.ledgers]
-    if not paths:
-        raise StoreError("no ledger is kept: set ledger.path or state_directory, or give one by --ledger")
-    for path in paths:
-        if not path.exists():
-            raise StoreError(f"ledger {path}: there is none: the node writes it within seconds of its start")
-    return [Ledger(LedgerTerms(path, settings.ledger.keep)) for path in dict.fromkeys(paths)]
+    usage = [Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses, row.span) for row in known]
+    return made.with_ledger(usage, Charges(usage, prices)), kind
 
 
 def _buckets(settings: Settings, origin: str | None) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Rows of tables that people name: CSV, packed by gzip or not, or Parquet, which Polars reads, also in a bucket."""
+"""Rows of tables that people name, also in buckets: CSV, packed by gzip or not, or Parquet, which Polars reads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from shield.cli.lines import lines_of
+from shield.cli.buckets import BucketError, is_remote, names_of
+from shield.cli.lines import lines_in_bucket, lines_of
 from shield.errors import ShieldError
 
 _BATCH = 65_536
-_REMOTE = ("s3://", "gs://", "https://", "http://", "az://")
 
 ColumnChoice = Callable[[Sequence[str]], Sequence[str] | None]
 
@@ -31,15 +31,33 @@ class TableRow:
 
 
 def is_columnar(name: str) -> bool:
-    """Whether this is the name of Parquet files, or in a bucket, and so read by Polars."""
-    return name.endswith(".parquet") or name.startswith(_REMOTE)
+    """Whether this is the name of Parquet files, or of a folder of them in a bucket, which Polars reads."""
+    return name.endswith(".parquet") or (is_remote(name) and name.endswith("/"))
+
+
+def files_of(names: Sequence[str]) -> Iterator[str]:
+    """Each file of text, and each name of Parquet files as it is; wildcards are for names in buckets. Raises
+    TableError.
+    """
+    for name in names:
+        if is_columnar(name) or not is_remote(name):
+            yield name
+            continue
+        try:
+            yield from names_of(name)
+        except BucketError as error:
+            raise TableError(str(error)) from None
 
 
 @contextmanager
 def text_of(name: str) -> Iterator[IO[str]]:
-    """The text of a file, or of standard input ("-"). Raises TableError."""
-    with lines_of(None if name == "-" else Path(name), TableError) as lines:
+    """The text of a file, of standard input ("-"), or of one in a bucket. Raises TableError."""
+    with lines_in_bucket(name, TableError) if is_remote(name) else lines_of(_path(name), TableError) as lines:
         yield lines
+
+
+def _path(name: str) -> Path | None:
+    return None if name == "-" else Path(name)
 
 
 def csv_rows(name: str, lines: Iterator[str], columns: Sequence[str]) -> Iterator[TableRow]:

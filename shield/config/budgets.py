@@ -88,7 +88,7 @@ class BudgetThenSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What may be read from origins in a day or a month (UTC), in money or bytes, and what happens at its end."""
+    """What may be read from origins in a day or a month, in money or bytes, and what happens at its end."""
 
     origins: tuple[Name, ...] = Field(
         default=(), description="Origins that it is for, all together. Without origins, providers and labels: all."
@@ -99,7 +99,9 @@ class BudgetSettings(Section):
         description="Instead: all origins that have these labels, their own or those of the node.",
         json_schema_extra={"additionalProperties": {"type": "string"}},
     )
-    per: Literal["day", "month"] = Field(description="For how long the amount is; days and months are of UTC.")
+    per: Literal["day", "month"] = Field(
+        description="For how long the amount is. Days and months of an origin are those of its `price.zone`."
+    )
     amount: Amount = Field(
         description="Money by the prices of its origins, as 500 EUR, or bytes, as 20TB. All workers' together."
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from shield.bus.address import engine_address
 from shield.config.cluster import FILES
 from shield.config.places import KeyPath, Problem, Tree, did_you_mean, nameable, shortened
 from shield.config.section import ListenAddress
@@ -38,6 +39,11 @@ def cluster_problems(settings: Settings, tree: Tree) -> Iterator[Problem]:
         yield tree.problem((*_HERE, "secret"), said)
     if cluster.bus is not None and find_spec("redis") is None:
         yield tree.problem((*_HERE, "bus"), "it needs redis-py: pip install 'shield[cluster]'")
+    if cluster.bus is not None:
+        address = engine_address(cluster.bus.get_secret_value())
+        for name in (address.ca_file, address.certificate_file, address.key_file):
+            if name is not None and not os.access(name, os.R_OK):
+                yield tree.problem((*_HERE, "bus"), f'it names "{shortened(name)}"; expected a file that can be read')
     yield from _addresses(settings, tree)
     for at, origin in enumerate(cluster.near):
         if origin not in settings.origins:

@@ -16,6 +16,7 @@ from shield.config.section import is_loopback
 from shield.config.settings import Settings
 from shield.config.tracing import HEADERS
 from shield.rules.freshness import CREDENTIALS
+from shield.rules.prices import PACIFIC
 
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:
@@ -57,6 +58,10 @@ def _origin(name: str, origin: OriginSettings, tree: Tree) -> Iterator[str]:
     if not where.tls and not is_loopback(where.host):
         said = f"{where.host} is reached over plain HTTP: secret keys aren't sent, but bodies can be read and changed"
         yield str(tree.problem(("origins", name, "endpoint"), said))
+    price = origin.price
+    if origin.provider == "gcs" and price is not None and price.preset is None and price.zone is None:
+        said = f"Google bills days and months of {PACIFIC}, and this price those of UTC: set its zone"
+        yield str(tree.problem(("origins", name, "price"), said))
     if not origin.profile.signed and origin.secret_key is not None:
         said = f"has no effect: requests to provider {origin.provider} aren't signed"
         yield str(tree.problem(("origins", name, "secret_key"), said))

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core.core_schema import CoreSchema
 
 from shield.config.places import did_you_mean
 from shield.config.section import Section, matching
 from shield.config.units import ExpectedError, Size, size_needed
 from shield.rules.prices import PRESETS, Price
+from shield.rules.zones import zone_fault
 
 _LISTED = " ".join(PRESETS)
+
+
+def _zone(name: str) -> str:
+    fault = zone_fault(name)
+    if fault is not None:
+        raise ExpectedError(fault)
+    return name
 
 
 class PriceTierSettings(Section):
@@ -34,7 +42,7 @@ class PriceSettings(Section):
     )
     free: Size | None = Field(
         default=None,
-        description="Bytes of egress a month (UTC) that cost nothing. If omitted: the preset's.",
+        description="Bytes of egress a month that cost nothing. If omitted: the preset's.",
     )
     tiers: tuple[PriceTierSettings, ...] | None = Field(
         default=None,
@@ -47,6 +55,12 @@ class PriceSettings(Section):
     )
     currency: Annotated[str, matching("[A-Z]{3}", "a currency, as USD or EUR")] | None = Field(
         default=None, description="If omitted: the preset's, or USD."
+    )
+
+    zone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        default=None,
+        description="Time zone of the provider's days and months, in bills and budgets, as America/Los_Angeles. If "
+        "omitted: the preset's, or UTC.",
     )
 
     @classmethod
@@ -82,6 +96,7 @@ class PriceSettings(Section):
             free=own[0] if self.free is None else float(self.free),
             tiers=own[1] if self.tiers is None else tuple([(float(t.beyond), t.egress) for t in self.tiers]),
             billed=base.billed if self.billed is None else self.billed,
+            zone=self.zone or base.zone,
         )
 
     @model_validator(mode="after")

@@ -38,6 +38,7 @@ from shield.config.tracing import TracingSettings
 from shield.config.units import KIB, MIB, Duration, Size, duration, size, size_needed
 from shield.rules.ranking import OriginFacts
 from shield.rules.routes import Routes
+from shield.rules.sites import OriginSite
 
 S = TypeVar("S", bound=Section)
 
@@ -350,6 +351,7 @@ class Settings(Section):
                 copy_of=None if origin.role == "primary" else primary,
                 holds_all=origin.holds == "all",
                 max_lag=origin.max_lag,
+                site=OriginSite(origin.provider, origin.region or "", origin.bucket or ""),
             )
             for name, origin in self.origins.items()
         }

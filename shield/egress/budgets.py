@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from shield.budget_cells import NUMBERS, BudgetCell
 from shield.complaints import Complaints
@@ -34,7 +35,8 @@ from shield.rules.budgets import (
     judge_budget,
 )
 from shield.rules.moments import shown
-from shield.rules.prices import Price
+from shield.rules.prices import Price, zones_of
+from shield.rules.zones import Zones
 
 log = logging.getLogger("shield.egress")
 
@@ -81,6 +83,7 @@ class BudgetWatch:
         self._asking: asyncio.Task[None] | None = None
         self._elsewhere: dict[str, Mapping[str, NodeSums]] = {}  # by node and origin
         self._terms = terms
+        self._zones = zones_of(terms.prices)
         self._cells = cells
         self._meters = meters
         self._ledger = ledger
@@ -95,8 +98,11 @@ class BudgetWatch:
         """By origin and currency: the price of what this worker has counted."""
 
     def use(self, terms: BudgetTerms) -> None:
-        """Hold to these budgets and prices from now on. Sums stay: they are of origins, not of budgets."""
+        """Hold to these budgets and prices from now on. Sums stay: they are of origins, not of budgets. Those of
+        an origin that is billed in another zone now are read from the ledger.
+        """
         self._terms = terms
+        self._zones = zones_of(terms.prices)
 
     def look(self, conducts: bool) -> None:
         """Add up; as the conductor, judge."""
@@ -137,7 +143,7 @@ class BudgetWatch:
         if not terms.budgets:
             return []
         sums = {name: cell.sums() for name, cell in self._cells().items()}
-        return [judge_budget(each, sums, terms.prices, now) for each in terms.budgets]
+        return [judge_budget(each, sums, terms.prices, self._zones, now) for each in terms.budgets]
 
     def prices(self) -> Mapping[str, Price | None]:
         """Of all origins."""
@@ -153,10 +159,10 @@ class BudgetWatch:
 
     def _judge(self) -> None:
         now, cells = self._clock(), self._cells()
-        unknown = [name for name, cell in cells.items() if not cell.is_seeded]
+        unknown = [name for name in cells if self._is_unknown(name)]
         for name, cell in cells.items():
             if name not in unknown:
-                cell.roll(now)
+                cell.roll(now, self._zones.of(name))
         if unknown:
             self._seed(unknown, now)
         is_due = self._looks % _ASK_LOOKS == 0 and self._asking is None and bool(self._terms.budgets)
@@ -211,22 +217,36 @@ class BudgetWatch:
 
     # what was read before
 
+    def _is_unknown(self, name: str) -> bool:
+        """Whether what an origin gave in the present periods of its zone has yet to be read."""
+        cell = self._cells()[name]
+        return not cell.is_seeded or not cell.is_of(self._zones.of(name))
+
     def _seed(self, origins: Sequence[str], now: float) -> None:
         """Begin to fetch from the ledger what these gave before."""
         if self._ledger is None:
             for name in origins:
-                self._cells()[name].seed({}, _NOTHING, now)
+                cell, zone = self._cells()[name], self._zones.of(name)
+                if cell.is_seeded:
+                    cell.move(now, zone)  # some hours more or less than its period has had
+                else:
+                    cell.seed({}, _NOTHING, now, zone)
         elif self._seeding is None and now >= self._not_before:
-            # At first nothing of this run is in the ledger yet; after a failure all until now is, or soon will be.
+            # At first nothing of this run is in the ledger yet. After a failure, or a change of the zone, all until
+            # now is, or soon will be.
             is_first = self._not_before < 0.0
-            totals = {name: _NOTHING if is_first else self._cells()[name].total() for name in origins}
+            cells = {name: self._cells()[name] for name in origins}
+            totals = {
+                name: _NOTHING if is_first and not cell.is_seeded else cell.total() for name, cell in cells.items()
+            }
             self._seeding = asyncio.get_running_loop().create_task(self._read_ledger(totals, now))
 
     async def _read_ledger(self, totals: Mapping[str, Sequence[int]], now: float) -> None:
         assert self._ledger is not None
+        zones = self._zones
         try:
             loop = asyncio.get_running_loop()
-            sums = await loop.run_in_executor(None, sums_in, self._ledger, now)
+            sums = await loop.run_in_executor(None, sums_in, self._ledger, zones, now)
         except StoreError as error:
             self._not_before = now + _AGAIN_SECONDS
             self._complaints.say("ledger", now, "budgets count from the node's start, for now: %s", error)
@@ -234,8 +254,8 @@ class BudgetWatch:
             self._not_before = -math.inf
             cells = self._cells()
             for name, total in totals.items():
-                if name in cells and not cells[name].is_seeded:
-                    cells[name].seed(sums.get(name, {}), total, now)
+                if name in cells and self._is_unknown(name):
+                    cells[name].seed(sums.get(name, {}), total, now, zones.of(name))
         finally:
             self._seeding = None
 
@@ -274,12 +294,13 @@ def _read(data: bytes) -> dict[str, NodeSums]:
     return found
 
 
-def sums_in(ledger: Ledger, now: float) -> dict[str, OriginSums]:
-    """What the ledger has of each origin in the present periods. Blocks; raises StoreError."""
+def sums_in(ledger: Ledger, zones: Zones, now: float) -> dict[str, OriginSums]:
+    """What the ledger has of each origin in the present periods of its zone. Blocks; raises StoreError."""
     found: dict[str, dict[Period, UsageSum]] = {}
-    for period in PERIODS:
-        for origin, (received, *statuses) in ledger.sums(period.begins(now), period.ends(now)).items():
-            found.setdefault(origin, {})[period] = UsageSum(received, tuple(statuses))
+    for zone, period in product(zones.all(), PERIODS):
+        for origin, (received, *statuses) in ledger.sums(*period.around(now, zone)).items():
+            if zones.of(origin) == zone:
+                found.setdefault(origin, {})[period] = UsageSum(received, tuple(statuses))
     return dict(found)
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from shield.complaints import Complaints
 from shield.egress.ledger import Ledger, WorkerUsage
 from shield.errors import StoreError
+from shield.rules.sites import OriginSite
+from shield.rules.zones import Zones
 
 log = logging.getLogger("shield.egress")
 
@@ -48,6 +50,11 @@ class LedgerKeeper:
         self._complaints = Complaints(log, seconds=600.0)
         self.failures = 0
         """Flushes that failed. Nothing is lost by one: the next brings the same counts."""
+
+    def use(self, zones: Zones, sites: Mapping[str, OriginSite]) -> None:
+        """Origins are billed in these zones, and are at these sites, from now on."""
+        if self.ledger is not None:
+            self.ledger.use(zones, sites)
 
     def tick(self) -> None:
         """Once a second: flush if it is time."""

@@ -2,7 +2,8 @@
 
 One process of a node writes. Workers count from their beginning on, so each flush brings totals; those of the flush
 before are kept in the same file and the same transaction, so that nothing is counted twice or left out, whichever
-process is killed, and when. Minutes are added up to hours, and hours to days, as they grow old.
+process is killed, and when. Minutes are added up to hours, and hours to days, as they grow old:
+days of the zone that an origin is billed in.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
 from shield.errors import StoreError
+from shield.rules.sites import OriginSite, SiteNote
+from shield.rules.zones import Zones, day_around
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 KEEP_MINUTES = 2 * DAY
@@ -59,6 +62,17 @@ CREATE TABLE IF NOT EXISTS tag_totals (
     received INTEGER NOT NULL, requests INTEGER NOT NULL, PRIMARY KEY (process, origin, tag)
 ) WITHOUT ROWID
 """
+_SITE_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sites (
+    origin TEXT NOT NULL, at INTEGER NOT NULL, provider TEXT NOT NULL, region TEXT NOT NULL, bucket TEXT NOT NULL,
+    PRIMARY KEY (origin, at)
+) WITHOUT ROWID
+"""
+# All but the last of an origin that is that old: it still says where the origin was then.
+_DROP_SITES = """
+DELETE FROM sites WHERE at < ?1
+AND EXISTS (SELECT 1 FROM sites later WHERE later.origin = sites.origin AND later.at > sites.at AND later.at < ?1)
+"""
 _MORE_OF_TAG = "received = received + excluded.received, requests = requests + excluded.requests"
 _ADD_TAG = f"""
 INSERT INTO tags ({_TAG_KEY}, received, requests) VALUES (?, ?, ?, ?, ?, ?)
@@ -67,7 +81,7 @@ ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
 _SET_TAG_TOTAL = "INSERT OR REPLACE INTO tag_totals VALUES (?, ?, ?, ?, ?, ?)"
 _ROLL_TAGS = f"""
 INSERT INTO tags ({_TAG_KEY}, received, requests)
-SELECT at / :into * :into, :into, origin, tag, SUM(received), SUM(requests)
+SELECT begins(at, origin, :into), lasts(at, origin, :into), origin, tag, SUM(received), SUM(requests)
 FROM tags WHERE span = :span AND at < :before GROUP BY 1, 3, 4
 ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
 """
@@ -81,7 +95,8 @@ VALUES ({", ".join("?" * (5 + len(_NUMBERS)))})
 """
 _ROLL = f"""
 INSERT INTO usage ({_KEY}, {", ".join(_NUMBERS)})
-SELECT at / :into * :into, :into, origin, route, reason, {", ".join([f"SUM({name})" for name in _NUMBERS])}
+SELECT begins(at, origin, :into), lasts(at, origin, :into), origin, route, reason,
+{", ".join([f"SUM({name})" for name in _NUMBERS])}
 FROM usage WHERE span = :span AND at < :before GROUP BY 1, 3, 4, 5
 ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join([f"{name} = {name} + excluded.{name}" for name in _NUMBERS])}
 """
@@ -150,10 +165,12 @@ class UsageRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LedgerTerms:
-    """The file, and the seconds for which days are kept."""
+    """The file, the seconds for which days are kept, the zones of origins, whose days these are, and their sites."""
 
     path: Path
     keep: float
+    zones: Zones = field(default_factory=Zones)
+    sites: Mapping[str, OriginSite] = field(default_factory=dict)
 
 
 class Ledger:
@@ -161,10 +178,18 @@ class Ledger:
 
     def __init__(self, terms: LedgerTerms) -> None:
         self._terms = terms
+        self._noted: Mapping[str, OriginSite] = {}  # what the file has of sites
+
+    def use(self, zones: Zones, sites: Mapping[str, OriginSite]) -> None:
+        """Add up by days of these zones, and note these sites, from now on."""
+        self._terms = replace(self._terms, zones=zones, sites=sites)
 
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
-        """Add what workers have counted since the flush before."""
+        """Add what workers have counted since the flush before, and note where origins are."""
+        sites = self._terms.sites
         with self._open(writing=True) as file:
+            if sites != self._noted:
+                self._note_sites(file, sites, now)
             for worker in workers:
                 before = {
                     tuple(row[:3]): row[3:]
@@ -176,6 +201,15 @@ class Ledger:
                 self._add(file, worker, before, now)
                 if worker.tags:
                     self._add_tags(file, worker, now)
+        self._noted = sites
+
+    def _note_sites(self, file: sqlite3.Connection, sites: Mapping[str, OriginSite], now: float) -> None:
+        file.execute(_SITE_SCHEMA)
+        known = {note.origin: note.site for note in _sites_in(file)}
+        for name, site in sites.items():
+            if known.get(name) != site:
+                row = (name, int(now) // MINUTE * MINUTE, *site)
+                file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", row)
 
     def _add_tags(self, file: sqlite3.Connection, worker: WorkerUsage, now: float) -> None:
         for statement in _TAG_SCHEMA.split(";"):
@@ -208,13 +242,17 @@ class Ledger:
     def tend(self, now: float) -> None:
         """Add up what is old, and drop what is too old. To be called once an hour or so."""
         with self._open(writing=True) as file:
+            file.create_function("begins", 3, self._begins, deterministic=True)
+            file.create_function("lasts", 3, self._lasts, deterministic=True)
             for span, into, keep in ((MINUTE, HOUR, KEEP_MINUTES), (HOUR, DAY, KEEP_HOURS)):
                 before = int(now - keep) // into * into
                 file.execute(_ROLL, {"span": span, "into": into, "before": before})
                 file.execute("DELETE FROM usage WHERE span = ? AND at < ?", (span, before))
             file.execute("DELETE FROM usage WHERE at < ?", (int(now - self._terms.keep),))
             file.execute("DELETE FROM totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
-            if not _has_tags(file):
+            if _has(file, "sites"):
+                file.execute(_DROP_SITES, (int(now - self._terms.keep),))
+            if not _has(file, "tags"):
                 return
             before = int(now - KEEP_HOURS) // DAY * DAY
             file.execute(_ROLL_TAGS, {"span": HOUR, "into": DAY, "before": before})
@@ -222,13 +260,24 @@ class Ledger:
             file.execute("DELETE FROM tags WHERE at < ?", (int(now - self._terms.keep),))
             file.execute("DELETE FROM tag_totals WHERE seen < ?", (int(now - KEEP_TOTALS),))
 
+    def _begins(self, at: int, origin: str, into: int) -> int:
+        """When the hour or the day of an origin began that a time is in."""
+        return at // into * into if into != DAY else int(day_around(at, self._terms.zones.of(origin))[0])
+
+    def _lasts(self, at: int, origin: str, into: int) -> int:
+        """For how long it does: days are of 23 to 25 hours."""
+        if into != DAY:
+            return into
+        start, stop = day_around(at, self._terms.zones.of(origin))
+        return int(stop - start)
+
     def tag_rows(self, start: float, stop: float) -> list[TagRow]:
         """As `rows`, of tags: hours, and days as they grow old. [] if none was ever counted."""
         if not self._terms.path.exists():
             return []
         query = f"SELECT {_TAG_KEY}, received, requests FROM tags WHERE at >= ? AND at < ? ORDER BY at, span"
         with self._open(writing=False) as file:
-            if not _has_tags(file):
+            if not _has(file, "tags"):
                 return []
             return [TagRow(*row) for row in file.execute(query, (int(start), int(stop)))]
 
@@ -243,6 +292,13 @@ class Ledger:
                 UsageRow(at, span, origin, route, reason, received, tuple(statuses))
                 for at, span, origin, route, reason, received, *statuses in found
             ]
+
+    def sites(self) -> list[SiteNote]:
+        """Where origins were, and since when, in the order of time. [] if none was ever noted."""
+        if not self._terms.path.exists():
+            return []
+        with self._open(writing=False) as file:
+            return _sites_in(file) if _has(file, "sites") else []
 
     def begins(self) -> int | None:
         """When the first row begins, in epoch seconds; None if there is none."""
@@ -291,9 +347,14 @@ class Ledger:
 _PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
 
 
-def _has_tags(file: sqlite3.Connection) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tags'"
-    return file.execute(query).fetchone() is not None
+def _has(file: sqlite3.Connection, table: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return file.execute(query, (table,)).fetchone() is not None
+
+
+def _sites_in(file: sqlite3.Connection) -> list[SiteNote]:
+    query = "SELECT origin, at, provider, region, bucket FROM sites ORDER BY at"
+    return [SiteNote(origin, at, OriginSite(*site)) for origin, at, *site in file.execute(query)]
 
 
 def _counted(worker: WorkerUsage) -> Iterator[tuple[tuple[str, str, str], tuple[int, ...]]]:

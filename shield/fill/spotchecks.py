@@ -210,7 +210,7 @@ class SpotChecks:
         )
         if self._origins.quarantine is None:
             self._origins.quarantine = Quarantine()
-        self._origins.quarantine.add(resource.path, blamed, self._loop.time())
+        self._origins.quarantine.add(resource.path, blamed, self._loop.time(), entry.key.text)
         if blamed == entry.origin:
             self._store.purge([entry.key], lambda: None)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shield.histograms import Histogram
-from shield.outcome import End, Exchange, Forward
+from shield.outcome import MISS, PEER_FILLED, PEER_HIT, End, Exchange, Forward
 
 NEVER = sys.maxsize
 
@@ -17,6 +17,7 @@ STANDS_FOR = 128
 NO_RESPONSE = "abandoned"
 """The word for a request whose client left before there was a response."""
 
+_OF_NODES = {PEER_HIT, PEER_FILLED}
 _METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"OPTIONS": "OPTIONS", b"PURGE": "PURGE"}
 _STATUSES = {hundreds: f"{hundreds}xx" for hundreds in range(1, 6)}
 
@@ -65,6 +66,8 @@ class Counters:
     forwarded: dict[Forward, int] = field(default_factory=dict)
     cut_short: dict[tuple[str, str], int] = field(default_factory=dict)  # responses by route and end
     times: dict[str, Times] = field(default_factory=dict)  # by word
+    of_nodes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of the misses: requests and body bytes that came from other nodes, by the detail, which says whether stored."""
     watch: Callable[[Exchange], None] | None = None
     _by_class: dict[tuple[str | None, bytes, int, str], int] = field(default_factory=dict)
 
@@ -96,6 +99,9 @@ class Counters:
                 self.hits += 1
             else:
                 self.requests[word] = self.requests.get(word, 0) + 1
+            if outcome.detail in _OF_NODES and word == MISS:
+                count, sent = self.of_nodes.get(outcome.detail, (0, 0))
+                self.of_nodes[outcome.detail] = count + 1, sent + exchange.sent
             if outcome.forward is not None:
                 self.forwarded[outcome.forward] = self.forwarded.get(outcome.forward, 0) + 1
         self.sent[word] = self.sent.get(word, 0) + exchange.sent

@@ -19,7 +19,7 @@ from shield.origin.hedging import Hedging
 from shield.origin.lag import missing_since
 from shield.origin.limiting import Limiting
 from shield.origin.origin import Origin
-from shield.origin.prober import Doubt, Prober
+from shield.origin.prober import HASTE_SECONDS, Doubt, Prober
 from shield.records import LATE_SECONDS, Records
 from shield.rules.health import (
     EventKind,
@@ -136,6 +136,17 @@ class Conductor:
         self._rank(now, conducts)
         self.notice(origins.values())
 
+    def look_soon(self, origin: Origin, now: float, *, is_bad: bool) -> None:
+        """Another node says that an origin has become bad, or good again: see within a second whether that is so
+        from here. Nothing but this node's own probes counts. For the conductor, not too often.
+        """
+        record = origin.seen.record()
+        if is_bad and record.is_good and self._prober is not None:
+            self._prober.hurry(origin, now)
+        elif not is_bad and record.state is HealthState.OPEN:
+            until = min(record.until, now + HASTE_SECONDS * self._chance())
+            origin.seen.publish(replace(record, until=until))
+
     def notice(self, origins: Iterable[Origin]) -> None:
         """Make fetches move on that wait for an origin which has turned bad since the last look."""
         for origin in origins:
@@ -153,7 +164,7 @@ class Conductor:
                 origin.seen.measure(now)
         origins = {name: origin for name, origin in origins.items() if origin.seen.is_judged}
         before = {name: origin.seen.record() for name, origin in origins.items()}
-        evidence, clock = {}, self._clock()
+        evidence, clock, prober = {}, self._clock(), self._prober
         for name, origin in origins.items():
             origin.seen.drain.expire(clock)
             seen = origin.seen.evidence(before[name].since, now)
@@ -169,6 +180,7 @@ class Conductor:
                 is_probed=is_probed,
                 is_throttled=self._limiting.step(origin, now),
                 held=self._held(origin),
+                is_doubted=prober is not None and prober.has_failed(origin) and before[name].state is HealthState.UP,
             )
         frozen_at = self._records.frozen_at
         judged = judge(before, evidence, now, frozen_at=frozen_at, chance=self._chance())

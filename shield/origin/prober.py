@@ -18,7 +18,7 @@ from shield.origin.origin import Origin
 from shield.origin.probe_notes import keep, kept
 from shield.origin.want import Fetched, Want
 from shield.rules.egress import FetchReason
-from shield.rules.health import Flag
+from shield.rules.health import Flag, probe_seconds
 from shield.rules.probing import (
     LARGE_BYTES,
     SMALL_BYTES,
@@ -38,6 +38,9 @@ from shield.rules.ranges import Span, parse_content_range
 
 _REGULAR_SECONDS = 5.0
 """Time limit of a regular probe, body included. No client waits for it, and distant origins are slow."""
+
+HASTE_SECONDS = 1.0
+"""Within which an origin is probed for a reason that other nodes gave: not by all of them at once."""
 
 _OF_OBJECT = (Fault.FORBIDDEN, Fault.COLD)
 """Refusals of an object that serves as a canary no better than an absent one."""
@@ -105,16 +108,31 @@ class Prober:
             its = self._of(origin)
             self._learn(origin, its, origins)
             interval = self.plan.interval
-            if interval is None or its.is_busy:
+            if its.is_hurried and not _may_probe(origin):
+                its.is_hurried, its.due = False, None
+            if its.is_busy or (interval is None and not its.is_hurried):
                 continue
             if its.due is None:
-                its.due = now + pause(its.record, interval, self._chance())
-            chosen = next_probe(its.record)
+                its.due = now + pause(its.record, interval or _REGULAR_SECONDS, self._chance())
+            chosen = self._next(origin, its)
             if now >= its.due and chosen is not None and _may_probe(origin):
                 its.is_busy = True
                 task = asyncio.get_running_loop().create_task(self._regular(origin, its, *chosen))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    def hurry(self, origin: Origin, now: float) -> None:
+        """Probe a good origin within a second, even without regular probes: somebody has a reason to doubt it. How
+        often that may be is for the caller to say.
+        """
+        its, due = self._of(origin), now + HASTE_SECONDS * self._chance()
+        its.is_hurried, its.due = True, due if its.due is None else min(due, its.due)
+
+    def has_failed(self, origin: Origin) -> bool:
+        """Whether such a probe has failed since the last call, by the origin's fault."""
+        its = self._of(origin)
+        has_failed, its.has_failed = its.has_failed, False
+        return has_failed
 
     def held(self, origin: Origin) -> Flag:
         """CORRUPT, if its bytes have shown that."""
@@ -135,9 +153,7 @@ class Prober:
     async def passes(self, origin: Origin, deadline: float) -> bool:
         """Whether an origin in doubt gives what it should, or shows in another way to work."""
         its = self._of(origin)
-        chosen = next_probe(its.record)
-        if chosen is None and origin.sample is not None:
-            chosen = KnownCanary(*origin.sample), SMALL_BYTES
+        chosen = next_probe(its.record) or _sample(origin)
         if chosen is None:
             return False
         canary, asked = chosen
@@ -201,11 +217,18 @@ class Prober:
         if record is not its.record:
             self._keep(origin, its, record)
 
+    def _next(self, origin: Origin, its: _Probing) -> tuple[KnownCanary, int] | None:
+        """What is due; for a hurried probe any object will do."""
+        return next_probe(its.record) or (_sample(origin) if its.is_hurried else None)
+
     async def _regular(self, origin: Origin, its: _Probing, canary: KnownCanary, asked: int) -> None:
+        is_hurried, its.is_hurried = its.is_hurried, False
+        seconds = probe_seconds(origin.seen.p95) if is_hurried else _REGULAR_SECONDS
         try:
-            deadline = self._now() + _REGULAR_SECONDS
-            answer, _ = await self._ask(origin, (canary.path, canary.query), asked, deadline)
+            deadline = self._now() + seconds
+            answer, fault_is_its = await self._ask(origin, (canary.path, canary.query), asked, deadline)
             self._settle(origin, its, canary, answer)
+            its.has_failed |= is_hurried and fault_is_its
         finally:
             its.is_busy, its.due = False, None
 
@@ -253,13 +276,20 @@ class Prober:
 class _Probing:
     """One origin, as the prober of the conductor sees it."""
 
-    __slots__ = ("due", "is_busy", "origin", "record")
+    __slots__ = ("due", "has_failed", "is_busy", "is_hurried", "origin", "record")
 
     def __init__(self, origin: Origin, record: ProbeRecord) -> None:
         self.origin = origin
         self.record = record
         self.due: float | None = None
         self.is_busy = False
+        self.is_hurried = False  # the next one is due for a reason
+        self.has_failed = False  # such a one
+
+
+def _sample(origin: Origin) -> tuple[KnownCanary, int] | None:
+    """An object that it gave to clients, as if that were a canary."""
+    return None if origin.sample is None else (KnownCanary(*origin.sample), SMALL_BYTES)
 
 
 def _may_probe(origin: Origin) -> bool:

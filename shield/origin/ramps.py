@@ -20,6 +20,7 @@ from shield.origin.origins import Origins
 from shield.ramp_table import RampSlot
 from shield.ramping import RampView
 from shield.rules.health import Flag, HealthState
+from shield.rules.hints import RampsElsewhere
 from shield.rules.ramp import STEPS, WINDOW_FETCHES, Ramp, RampEnd, RampSample, RampStatus
 
 log = logging.getLogger("shield.origin")
@@ -64,6 +65,8 @@ class Ramps:
         self._windows: dict[str, int] = {}  # fetches of each newcomer since the last 95th percentile
         self._comparisons: dict[str, tuple[int, int]] = {}
         self._saving: asyncio.Task[object] | None = None
+        self.elsewhere: Callable[[str], RampsElsewhere] = lambda name: RampsElsewhere()
+        """What other nodes of the cluster say of an origin's ramp."""
 
     # orders
 
@@ -72,8 +75,8 @@ class Ramps:
         found = {origin.name: self._slot(origin.name).load(origin.name) for origin in self._origins.all()}
         return {name: ramp for name, ramp in found.items() if ramp is not None}
 
-    async def start(self, name: str) -> RampAnswer:
-        """Begin with no keys, and compare copies."""
+    async def start(self, name: str, step: int = 0) -> RampAnswer:
+        """Begin with no keys, and compare copies; or at a later step."""
         origin = self._origins.find(name)
         if origin is None:
             return RampAnswer(problems=[f"no origin {name}"])
@@ -84,7 +87,7 @@ class Ramps:
         if alone:
             return RampAnswer(problems=[f"route {alone[0]} has no other origin than {name}: all keys are its own"])
         now = self._clock()
-        return await self._put(name, Ramp(name, now, now))
+        return await self._put(name, Ramp(name, now, now, step))
 
     async def pause(self, name: str) -> RampAnswer:
         return await self._change(name, lambda ramp: ramp.paused(self._clock()))
@@ -165,6 +168,7 @@ class Ramps:
         before = self._comparisons.get(name, (compared, differing))
         self._comparisons[name] = compared, differing
         self._windows[name] = self._windows.get(name, 0) + fetches
+        elsewhere = self.elsewhere(name)
         p95s = [each.p95 for each in others if each.p95 is not None]
         is_window = self._windows[name] >= WINDOW_FETCHES and bool(p95s)
         if is_window:
@@ -176,6 +180,8 @@ class Ramps:
             others_failed=sum([each for _, each in counted]),
             compared=max(0, compared - before[0]),
             differing=max(0, differing - before[1]),
+            proved=elsewhere.proved(ramp.step),
+            waits=bool(elsewhere.behind(ramp.step)),
             p95=seen.p95 if is_window else None,
             others_p95=median(p95s) if is_window else None,
             is_out=record.state is HealthState.OPEN or bool(record.flags & Flag.CORRUPT),

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 
 from shield.origin.origin import Origin
 from shield.rankings import RankingPlace, Rankings
+from shield.records import Seen
 from shield.rules.budgets import DEAR_SECONDS, BudgetAct
 from shield.rules.choice import Choice
-from shield.rules.distance import measured_of, sizes_of
+from shield.rules.distance import Timing, measured_of, sizes_of
 from shield.rules.ranking import MOST_RANKED, Hold, OriginFacts, OriginPlace, Strategy, by_cost
 from shield.rules.routes import Route
 
 log = logging.getLogger("shield.origin")
+
+Prior = Callable[[str], Sequence[Timing] | None]
 
 _LOOKS = 4  # of one turn: each route is judged once in it, some at each look
 
@@ -53,6 +56,8 @@ class Ranker:
         self._origins = origins
         self._ranked: list[_Ranked] = []
         self._looks = 0
+        self.prior: Prior = lambda name: None
+        """Timings of an origin that this node hasn't measured, by others; None: there are none."""
 
     def use(self, routes: Iterable[Route]) -> None:
         """These routes are in force from now on. Those that stay keep their order and what is known of them."""
@@ -67,13 +72,13 @@ class Ranker:
             if not conducts and ranked.place.is_shared:
                 ranked.hold = None  # another worker's is the one that counts
             elif (self._looks + at) % _LOOKS == 0:
-                ranked.judge(self._origins(), now)
+                ranked.judge(self._origins(), now, self.prior)
             ranked.follow()
 
     def statistics(self, now: float) -> dict[str, RankedStatistics]:
         """The order of each route with its reasons."""
         by_cost = [ranked for ranked in self._ranked if ranked.route.choose is Strategy.NEAREST]
-        return {ranked.route.name: ranked.statistics(self._origins(), now) for ranked in by_cost}
+        return {ranked.route.name: ranked.statistics(self._origins(), now, self.prior) for ranked in by_cost}
 
 
 class _Ranked:
@@ -99,7 +104,7 @@ class _Ranked:
         if word != self._word:
             self._word, self._choice.order = word, self.place.order(self._names)
 
-    def judge(self, origins: Iterable[Origin], now: float) -> None:
+    def judge(self, origins: Iterable[Origin], now: float, prior: Prior) -> None:
         """Advance the order by one step, and publish it if it has changed."""
         names = self._names
         before = self.place.order(names)
@@ -112,25 +117,25 @@ class _Ranked:
                 log.warning(said, self.route.name, ", ".join(order))
             return
         hold = self.hold or Hold(before)
-        self.hold, _ = hold.step(self._by_cost(origins, now)[0], now)
+        self.hold, _ = hold.step(self._by_cost(origins, now, prior)[0], now)
         if self.hold.order != before:
             self.place.publish(self.hold.order, names)
             said = ", ".join(self.hold.order)
             log.warning("route %s: its origins are tried in another order now, by cost: %s", self.route.name, said)
 
-    def statistics(self, origins: Iterable[Origin], now: float) -> RankedStatistics:
-        ranked, expected = self._by_cost(origins, now)
+    def statistics(self, origins: Iterable[Origin], now: float, prior: Prior) -> RankedStatistics:
+        ranked, expected = self._by_cost(origins, now, prior)
         _, places = Hold(self.place.order(self._names)).step(ranked, now)
         found = {place.name: _shown(position, place) for position, place in enumerate(places, 1)}
         return RankedStatistics(round(expected), self.route.exchange, found)
 
-    def _by_cost(self, origins: Iterable[Origin], now: float) -> tuple[Sequence[OriginPlace], float]:
+    def _by_cost(self, origins: Iterable[Origin], now: float, prior: Prior) -> tuple[Sequence[OriginPlace], float]:
         """The origins in the order of their costs at present, and the expected size of a response."""
         asked = [origin for origin in origins if origin.name in self.route.origins]
         seen = {origin.name: origin.seen for origin in asked}
         sizes, dear = sizes_of(*self.place.sizes()), _dear(asked)
         measured = measured_of(
-            {name: each.timings.timings() for name, each in seen.items()},
+            {name: _timings(name, each, prior) for name, each in seen.items()},
             sizes,
             now,
             penalties={
@@ -140,6 +145,12 @@ class _Ranked:
         )
         exchange = self.route.exchange
         return by_cost(self._facts, measured, size=sizes.expected, exchange=exchange), sizes.expected
+
+
+def _timings(name: str, seen: Seen, prior: Prior) -> Sequence[Timing]:
+    """This node's own, and before it has any, those of others."""
+    own = seen.timings.timings()
+    return own if any(each.first_byte for each in own) else prior(name) or own
 
 
 def _dear(origins: Iterable[Origin]) -> set[str]:

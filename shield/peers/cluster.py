@@ -28,6 +28,7 @@ from shield.messages import Field, Request
 from shield.origin.plain import Fetching, FetchTaker
 from shield.origin.terms import Timeouts
 from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
+from shield.outcome import PEER_FILLED, PEER_HIT
 from shield.peers import words
 from shield.peers.asking import Respondent, ask
 from shield.peers.copies import HotCopies
@@ -37,12 +38,6 @@ from shield.rules.heritage import Heritage
 from shield.rules.key import CacheKey
 
 log = logging.getLogger("shield.peers")
-
-HIT = "peer-hit"
-"""The detail of a response that another node had stored."""
-
-FILLED = "peer"
-"""And of one that it has fetched."""
 
 Answered = Fetched | Absent | Failed
 
@@ -194,7 +189,7 @@ class Cluster:
         if not found.was_hit or not self.copies.is_safe(key, told.get(words.PURGED, b"")):
             found.response.close()
             return None
-        found.was_hit, found.by_node, found.detail, found.keep = False, True, HIT, Keeping.ALL
+        found.was_hit, found.by_node, found.detail, found.keep = False, True, PEER_HIT, Keeping.ALL
         return found
 
     async def _fetch_from(
@@ -277,7 +272,7 @@ class Cluster:
     def _take(self, fetched: Fetched, key: CacheKey, want: Want, told: Mapping[bytes, bytes]) -> None:
         """Note that the response is another node's, and whether to keep a copy."""
         fetched.by_node, fetched.keep = True, Keeping.NOWHERE
-        fetched.detail = fetched.detail or (HIT if fetched.was_hit else FILLED)
+        fetched.detail = fetched.detail or (PEER_HIT if fetched.was_hit else PEER_FILLED)
         was_hit, fetched.was_hit = fetched.was_hit, False  # of this node
         self._figures.hits += was_hit
         if want.asks > 1:  # this node owns it in its region

@@ -1,7 +1,8 @@
 """Budgets of egress: how much of one is spent, and what it does then. Pure; times are epoch seconds.
 
-The counts of an origin are sums over the present hour, day and month (UTC, as in `bill`). What a budget does depends
-on the share of it that is spent, in an order from what nobody notices to what clients do:
+The counts of an origin are sums over the present hour, day and month, of the zone that its provider bills
+in. What a budget does depends on the share of it that is spent, in an order from what nobody notices to what clients
+do:
 
     dearer ──> pause ──> stale ──> refuse
 
@@ -17,10 +18,11 @@ from enum import Enum, IntFlag
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from shield.rules.bill import CLASSES, month_of
+from shield.rules.bill import CLASSES
 from shield.rules.prices import GB, Price
+from shield.rules.zones import Zones, day_around, month_around
 
-HOUR, DAY = 3600.0, 86400.0
+HOUR = 3600.0
 
 DEAR_SECONDS = 1.0
 """What an origin costs more in an order by cost while a budget makes it dearer: it comes first only where others are
@@ -37,20 +39,14 @@ class Period(Enum):
     DAY = "day"
     MONTH = "month"
 
-    def begins(self, now: float) -> float:
-        """When the present one began."""
-        return self._bounds(now)[0]
-
-    def ends(self, now: float) -> float:
-        """When it ends, and the next one begins."""
-        return self._bounds(now)[1]
-
-    def _bounds(self, now: float) -> tuple[float, float]:
+    def around(self, now: float, zone: str) -> tuple[float, float]:
+        """When the present one began, and when the next one begins. Hours are the same in all zones."""
         if self is Period.MONTH:
-            return month_of(now)
-        length = HOUR if self is Period.HOUR else DAY
-        start = now // length * length
-        return start, start + length
+            return month_around(now // HOUR * HOUR, zone)
+        if self is Period.DAY:
+            return day_around(now // HOUR * HOUR, zone)
+        start = now // HOUR * HOUR
+        return start, start + HOUR
 
 
 PERIODS = tuple(Period)
@@ -103,7 +99,7 @@ class Spendable:
 
 @dataclass(frozen=True, slots=True)
 class EgressBudget:
-    """What may be read from these `origins`, all together, in a period.
+    """What may be read from these `origins`, all together, in a period: of each of them in that of its own zone.
 
     `burst` is what may be read in an hour; beyond it the budget acts as if it was spent, until the hour is over.
     `acts` are the shares from which on each act holds, `alarms` those at which people are told.
@@ -123,7 +119,8 @@ class BudgetStanding:
     """How a budget stands at one time: `spent` since the period began, and `in_hour` since the hour did.
 
     `share` is that of the amount that is spent; `projected` the share at the end of the period if it goes on as it
-    did so far. `acts` is what it does, `until` the time at which refusals end, or all of it.
+    did so far. `acts` is what it does, `until` the time at which refusals end, or all of it. It `ends` when the
+    period does of the last of its origins.
     """
 
     budget: EgressBudget
@@ -170,24 +167,32 @@ class BudgetStanding:
 
 
 def judge_budget(
-    budget: EgressBudget, sums: Mapping[str, OriginSums], prices: Mapping[str, Price | None], now: float
+    budget: EgressBudget,
+    sums: Mapping[str, OriginSums],
+    prices: Mapping[str, Price | None],
+    zones: Zones,
+    now: float,
 ) -> BudgetStanding:
     """How a budget stands, by the sums of its origins; one without sums has given nothing yet."""
     known = [(sums[name], prices.get(name)) for name in budget.origins if name in sums]
-    spent = sum([_spent(budget.amount, each, budget.per, price) for each, price in known])
+    spent = projected = ends = 0.0
+    for name in budget.origins:
+        begins, over = budget.per.around(now, zones.of(name))
+        part = _spent(budget.amount, sums[name], budget.per, prices.get(name)) if name in sums else 0.0
+        spent += part
+        projected += part / min(1.0, max(now - begins, 1.0) / (over - begins))
+        ends = max(ends, over)
     in_hour = sum([_spent(budget.amount, each, Period.HOUR, price) for each, price in known])
     share = spent / budget.amount.value
     is_burst = budget.burst is not None and in_hour >= budget.burst
-    begins, ends = budget.per.begins(now), budget.per.ends(now)
     acts = BudgetAct(0)
     for act, least in budget.acts.items():
         if share >= least or is_burst:
             acts |= act
     # A burst alone ends with its hour.
     lasts = not is_burst or share >= budget.acts.get(BudgetAct.REFUSE, math.inf)
-    passed = max(now - begins, 1.0) / (ends - begins)
-    until = ends if lasts else Period.HOUR.ends(now)
-    return BudgetStanding(budget, spent, in_hour, share, share / min(1.0, passed), acts, until, ends)
+    until = ends if lasts else Period.HOUR.around(now, zones.usual)[1]
+    return BudgetStanding(budget, spent, in_hour, share, projected / budget.amount.value, acts, until, ends)
 
 
 def acts_by_origin(standings: Iterable[BudgetStanding]) -> dict[str, tuple[BudgetAct, float]]:

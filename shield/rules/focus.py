@@ -6,11 +6,13 @@ Ours are estimates and no invoice: the billed cost is 0, and the estimate is the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from shield.rules.bill import CLASSES, Charge, Usage, charges, month_of
+from shield.rules.bill import CLASSES, Charge, Charges, Usage
 from shield.rules.prices import GB, Price
+from shield.rules.sites import NOWHERE, OriginSite
+from shield.rules.zones import month_around
 
 _OF_BOTH = (
     *("BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd"),
@@ -39,21 +41,25 @@ _NAMES = {
 def focus_rows(
     usage: Sequence[Usage],
     prices: Mapping[str, Price | None],
-    origins: Mapping[str, Mapping[str, str]],
+    site_of: Callable[[str, float], OriginSite | None],
     labels: Mapping[str, Mapping[str, str]],
     version: str,
 ) -> Iterator[dict[str, str]]:
-    """Two rows, of bytes and of requests, for each hour, origin, route and reason; origins without a price are left
-    out. `origins` have a provider, a region and a bucket by name; `labels` are by origin, and among its rows' tags.
+    """Two rows, of bytes and of requests, for each hour, origin, route and reason, or for each day where only that is
+    known; origins without a price are left out. Times are of UTC, and the billing period is the month of the
+    provider's zone. `site_of` tells where an origin was at a time; `labels` are by origin, and among its rows' tags.
     """
-    rates = charges(usage, prices)
-    hours: dict[tuple[int, str, str, str], list[Usage]] = {}
+    rates = Charges(usage, prices)
+    periods: dict[tuple[int, int, str, str, str], list[Usage]] = {}
     for each in usage:
         if each.origin and prices.get(each.origin) is not None:
-            hours.setdefault((each.at // _HOUR * _HOUR, each.origin, each.route, each.reason), []).append(each)
-    for (hour, origin, route, reason), rows in sorted(hours.items(), key=lambda item: item[0]):
-        charge = rates[origin, month_of(hour)[0]]
-        facts = origins.get(origin, {})
+            start = each.at // _HOUR * _HOUR
+            key = start, start + max(_HOUR, each.span), each.origin, each.route, each.reason
+            periods.setdefault(key, []).append(each)
+    for (start, stop, origin, route, reason), rows in sorted(periods.items(), key=lambda item: item[0]):
+        charge = rates.of(origin, start)
+        assert charge is not None
+        site = site_of(origin, start) or NOWHERE
         tags = {
             **labels.get(origin, {}),
             "x_origin": origin,
@@ -61,22 +67,21 @@ def focus_rows(
             "x_reason": reason,
             "x_estimate": "true",
         }
-        common = _common(hour, charge, facts, tags, version)
+        common = _common((start, stop), charge, site._replace(bucket=site.bucket or origin), tags, version)
         size = sum([each.received for each in rows])
         yield {**common, **_egress(size, charge)}
         yield {**common, **_requests(rows, charge)}
 
 
 def _common(
-    hour: int, charge: Charge, facts: Mapping[str, str], tags: Mapping[str, str], version: str
+    period: tuple[int, int], charge: Charge, site: OriginSite, tags: Mapping[str, str], version: str
 ) -> dict[str, str]:
-    start, stop = month_of(hour)
-    provider = facts.get("provider", "")
-    named = _NAMES.get(provider, provider)
+    start, stop = month_around(period[0], charge.price.zone)
+    named = _NAMES.get(site.provider, site.provider)
     more = {"ServiceProviderName": named, "HostProviderName": named} if version != "1.2" else {}
     return {
-        "BillingAccountId": facts.get("bucket", ""),
-        "BillingAccountName": facts.get("bucket", ""),
+        "BillingAccountId": site.bucket,
+        "BillingAccountName": site.bucket,
         "BillingCurrency": charge.currency,
         "BillingPeriodStart": _time(start),
         "BillingPeriodEnd": _time(stop),
@@ -84,14 +89,14 @@ def _common(
         "ChargeCategory": "Usage",
         "ChargeClass": "",
         "ChargeFrequency": "Usage-Based",
-        "ChargePeriodStart": _time(hour),
-        "ChargePeriodEnd": _time(hour + _HOUR),
+        "ChargePeriodStart": _time(period[0]),
+        "ChargePeriodEnd": _time(period[1]),
         "InvoiceIssuerName": named,
         "ProviderName": named,
         "PublisherName": named,
-        "RegionId": facts.get("region", ""),
-        "RegionName": facts.get("region", ""),
-        "ResourceId": facts.get("bucket", ""),
+        "RegionId": site.region,
+        "RegionName": site.region,
+        "ResourceId": site.bucket,
         "ResourceType": "Bucket",
         "ServiceName": "Object storage",
         "Tags": json.dumps(tags, separators=(",", ":"), sort_keys=True),

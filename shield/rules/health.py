@@ -152,6 +152,7 @@ class Evidence:
     is_probed: bool = True
     is_throttled: bool = False  # it refused requests as too many lately, or asked to be left alone
     held: Flag = Flag.NONE  # of `HELD_BACK` and LAGGING: what holds of it now
+    is_doubted: bool = False  # another node found it bad, and a probe from here that was sent for that reason failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,7 @@ def _step_up(
         if record.times and now - record.since >= CALM_SECONDS:
             return replace(record, times=0), ()
         return record, ()
-    if record.times and not is_sole and trouble[0] is not Cause.STALL:
+    if record.times and not is_sole and trouble[0] not in (Cause.STALL, Cause.PROBES_FAILED):
         return _out(record, *trouble, now=now, chance=chance)  # probes passed, and fetches still fail
     return _suspected(record, evidence, *trouble, now=now)
 
@@ -425,6 +426,8 @@ def find_trouble(evidence: Evidence, now: float) -> Trouble | None:
     fetches = evidence.ok + evidence.failed
     if fetches >= LEAST_FETCHES and evidence.ok - evidence.broken < LEAST_SHARE * fetches:
         return Cause.SHARE, evidence.failed + evidence.broken, 0.0
+    if evidence.is_doubted:
+        return Cause.PROBES_FAILED, 1, 0.0
     return None
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
+from shield.rules.zones import UTC_NAME, Zones, zones_by
+
 GB = 10**9
 GIB = 1 << 30
 
@@ -27,9 +29,9 @@ BILLED = ("2xx", "3xx", "4xx")
 class Price:
     """The price of reads in `currency`: for each GB (10^9 bytes) of egress, and for each thousand requests.
 
-    In a month (UTC), the first `free` bytes cost nothing, and from each number of bytes in `tiers` on, a GB costs the
+    In a month, the first `free` bytes cost nothing, and from each number of bytes in `tiers` on, a GB costs the
     price beside it; the numbers rise, and include what is free. Requests cost something if their response is of a
-    class in `billed`.
+    class in `billed`. The provider's days and months are those of `zone`, an IANA name.
     """
 
     egress: float
@@ -38,6 +40,7 @@ class Price:
     free: float = 0.0
     tiers: tuple[tuple[float, float], ...] = ()
     billed: tuple[str, ...] = BILLED
+    zone: str = UTC_NAME
 
     def __str__(self) -> str:
         return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests"
@@ -56,6 +59,11 @@ class Price:
         return total
 
 
+def zones_of(prices: Mapping[str, Price | None]) -> Zones:
+    """The zones in which origins are billed; one without a price is in that which all others have in common."""
+    return zones_by({name: price.zone for name, price in prices.items() if price is not None})
+
+
 @dataclass(frozen=True, slots=True)
 class PricePreset:
     """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits."""
@@ -68,6 +76,14 @@ class PricePreset:
     def age_days(self, today: date) -> int:
         return (today - self.read).days
 
+
+# Zones, by what providers publish. AWS: its Cost and Usage Reports are in UTC. Google: "all calendar times begin at
+# 12 AM US and Canadian Pacific Time" (Cloud Billing Budget API, CalendarPeriod; Cloud Channel API, DateRange).
+# Backblaze: charges are calculated daily at midnight UTC, and reports are by days of UTC (B2 Usage Reports). Wasabi:
+# usage is added up every 24 hours at 00:30 UTC. Hetzner: calendar months, of a zone that isn't stated. Months of
+# Backblaze, Cloudflare and Wasabi begin on the account's own day, which changes nothing for prices without tiers.
+PACIFIC = "America/Los_Angeles"
+"""The zone in which Google bills."""
 
 _AWS = ((10_000.0 * GB, 0.085), (50_000.0 * GB, 0.07), (150_000.0 * GB, 0.05))
 
@@ -86,7 +102,7 @@ PRESETS: Mapping[str, PricePreset] = MappingProxyType(
             "100 GB a month are free for an account, all its services together; errors 4xx are charged",
         ),
         "gcs-us-central1": PricePreset(
-            Price(0.12 * GB / GIB, 0.0004),
+            Price(0.12 * GB / GIB, 0.0004, zone=PACIFIC),
             date(2026, 9, 3),
             "https://cloud.google.com/storage/pricing",
             "to Asia and Australia it is more; from 10 TiB a month on it is less",

@@ -76,7 +76,8 @@ class RampSample:
     """Observations since the last step of `Ramp.after`.
 
     `p95` and `others_p95` are of a whole window, in seconds, and None between the ends of windows. `is_out`: the
-    newcomer is out of service. `is_ours`: the fault is on this node's side, so that nothing counts.
+    newcomer is out of service. `is_ours`: the fault is on this node's side, so that nothing counts. `proved`: what
+    other nodes of the cluster have done in this step, which counts as this one's; `waits`: some are a step behind.
     """
 
     fetches: int = 0
@@ -89,6 +90,8 @@ class RampSample:
     others_p95: float | None = None
     is_out: bool = False
     is_ours: bool = False
+    proved: int = 0
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,11 @@ class Ramp:
         return self.is_open and self.step == 0
 
     @property
+    def proved(self) -> int:
+        """What it has done in this step: fetches, or copies that were compared."""
+        return self.fetches if self.step else self.compared
+
+    @property
     def missing(self) -> str:
         """The needs of the next step, in words."""
         if self.step == 0:
@@ -152,7 +160,7 @@ class Ramp:
         end = found._trouble(is_out=seen.is_out)
         if end is not None:
             return replace(found, status=RampStatus.ABORTED, end=end, since=now)
-        if found.status is RampStatus.PAUSED or not found._may_advance(now):
+        if found.status is RampStatus.PAUSED or not found._may_advance(seen, now):
             return found
         step = found.step + 1
         status = RampStatus.DONE if step == len(STEPS) - 1 else RampStatus.RUNNING
@@ -189,10 +197,10 @@ class Ramp:
         worse = worse_by(WORSE_BY, (self.failed, self.fetches), (self.others_failed, self.others_fetches))
         return RampEnd.ERRORS if worse > SURE else None
 
-    def _may_advance(self, now: float) -> bool:
-        if now - self.since < LEAST_SECONDS:
+    def _may_advance(self, seen: RampSample, now: float) -> bool:
+        if seen.waits or now - self.since < LEAST_SECONDS:
             return False
-        return self.compared >= LEAST_COMPARED if self.step == 0 else self.fetches >= LEAST_FETCHES
+        return self.proved + seen.proved >= (LEAST_FETCHES if self.step else LEAST_COMPARED)
 
 
 def is_in_cohort(spot: float, share: float) -> bool:

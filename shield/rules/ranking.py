@@ -22,6 +22,7 @@ from enum import Enum
 import xxhash
 
 from shield.rules.prices import Price
+from shield.rules.sites import NOWHERE, OriginSite
 
 BETTER_SHARE = 0.2
 """To pass another one, an origin must cost less by this share of the other's cost: noise is smaller."""
@@ -73,7 +74,7 @@ class Placing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OriginFacts:
-    """An origin's settings, as far as ranking and replication need them.
+    """An origin's settings, as far as ranking, replication and figures need them.
 
     `copy_of` is the primary from which objects reach it by replication, which takes `max_lag` seconds at most.
     `holds_all` False: it never has all objects.
@@ -86,6 +87,7 @@ class OriginFacts:
     copy_of: str | None = None
     holds_all: bool = True
     max_lag: float | None = None
+    site: OriginSite = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

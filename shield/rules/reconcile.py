@@ -1,17 +1,18 @@
 """A provider's report beside the ledger: what it says was read from a bucket, and what was counted here, by day.
 
 Reports count for a bucket, the ledger for an origin: origins of one bucket are compared together. Both are compared
-for the time that both cover.
+for the time that both cover, by days of the provider's zone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 
-from shield.rules.bill import Charge, Usage, month_of
+from shield.rules.bill import Charges, Usage
 from shield.rules.reports import GB, GIB, ReportedRead
+from shield.rules.zones import Zones, day_of
 
 READERS = 10_000
 """Readers that are told apart; further ones count together."""
@@ -80,13 +81,14 @@ class Reconciled:
 
 
 class Reconciliation:
-    """`report` all reads, then `with_ledger`. `buckets` are origins' names by bucket; the ledger began at `since`
-    (epoch seconds); `is_log`: the report names readers.
+    """`report` all reads, then `with_ledger`. `buckets` are origins' names by bucket, `zones` those in which they are
+    billed; the ledger began at `since` (epoch seconds); `is_log`: the report names readers.
     """
 
-    def __init__(self, buckets: Mapping[str, Sequence[str]], *, since: float, is_log: bool) -> None:
+    def __init__(self, buckets: Mapping[str, Sequence[str]], zones: Zones, *, since: float, is_log: bool) -> None:
         self._names = {bucket: "+".join(sorted(names)) for bucket, names in buckets.items()}
         self._bucket_of = {name: bucket for bucket, names in buckets.items() for name in names}
+        self._zones = {bucket: zones.of(min(names)) for bucket, names in buckets.items()}
         self._since, self._is_log = since, is_log
         self._days: dict[tuple[date, str], DayDrift] = {}
         self._readers: dict[str, ReadTotal] = {}
@@ -115,16 +117,14 @@ class Reconciliation:
         name = read.reader if read.reader in self._readers or len(self._readers) < READERS else _REST
         self._readers.setdefault(name, ReadTotal()).add(read.requests, read.sent)
 
-    def with_ledger(
-        self, usage: Iterable[tuple[Usage, int]], charges: Mapping[tuple[str, float], Charge]
-    ) -> Reconciled:
-        """What was found, given the ledger's rows, each with its span in seconds."""
-        for each, span in usage:
+    def with_ledger(self, usage: Iterable[Usage], rates: Charges) -> Reconciled:
+        """What was found, given the ledger's rows."""
+        for each in usage:
             bucket = self._bucket_of.get(each.origin)
-            if bucket is None or each.at + span <= self.start or each.at >= self.stop:
+            if bucket is None or each.at + each.span <= self.start or each.at >= self.stop:
                 continue
             counted, answered = self._day(each.at, bucket).counted, sum(each.statuses[:4])
-            charge = charges.get((each.origin, month_of(each.at)[0]))
+            charge = rates.of(each.origin, each.at)
             size = max(0, each.received - HEAD_BYTES * answered) if self._is_log else each.received
             worth = (0.0, "") if charge is None else (charge.of(each), charge.currency)
             counted.add(answered if self._is_log else sum(each.statuses[:3]), size, *worth)
@@ -140,7 +140,7 @@ class Reconciliation:
         return Reconciled(days, total, readers, self._strangers, self._early, self.start, self.stop)
 
     def _day(self, at: float, bucket: str) -> DayDrift:
-        day = datetime.fromtimestamp(at, UTC).date()
+        day = day_of(at, self._zones[bucket])
         found = self._days.get((day, bucket))
         if found is None:
             made = DayDrift(day, self._names[bucket], ours=ReadTotal() if self._is_log else None)

@@ -74,8 +74,8 @@ def baseline(days: Sequence[float | None], weeks: Sequence[float | None], recent
     known = of_weeks if len(of_weeks) >= WEEKS else of_days if len(of_days) >= LEAST_DAYS else list(recent)
     if len(known) < LEAST_DAYS:
         return None
-    middle = _median(known)
-    return Baseline(middle, _NORMAL * _median([abs(each - middle) for each in known]), len(known))
+    middle = median_of(known)
+    return Baseline(middle, _NORMAL * median_of([abs(each - middle) for each in known]), len(known))
 
 
 def hourly_excess(rate: EgressRate, received: Baseline, requests: Baseline, price: Price) -> float:
@@ -199,7 +199,7 @@ def prefixes(keys: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _median(values: Sequence[float]) -> float:
+def median_of(values: Sequence[float]) -> float:
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2.0
 

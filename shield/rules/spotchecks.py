@@ -7,9 +7,10 @@ days what an audit of everything would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from shield.rules.identity import Proof
 
@@ -116,30 +117,57 @@ class ByteBudget:
         return True
 
 
-class Quarantine:
-    """Keys that an origin isn't asked for, since its copy has been shown to differ.
+class Quarantined(NamedTuple):
+    """An object that an origin isn't asked for, for so many seconds; the text of its entry's key, if it is known."""
 
-    Held by the worker that owns the key, whose fills it concerns.
+    path: bytes
+    origin: str
+    left: float
+    key: bytes = b""
+
+
+class Quarantine:
+    """Keys that an origin isn't asked for, since its copy has been shown to differ: here, or at another node.
+
+    Of one worker.
     """
 
-    __slots__ = ("_until",)
+    __slots__ = ("_heard", "_keys", "_until")
 
     def __init__(self) -> None:
-        self._until: dict[tuple[bytes, str], float] = {}
+        self._until: dict[tuple[bytes, str], float] = {}  # found here
+        self._keys: dict[tuple[bytes, str], bytes] = {}  # of the entries by which that was found
+        self._heard: dict[tuple[bytes, str], float] = {}
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._until) + len(self._heard)
 
-    def add(self, path: bytes, origin: str, now: float) -> None:
-        """Don't ask this origin for the object from now on."""
+    def add(self, path: bytes, origin: str, now: float, key: bytes = b"") -> None:
+        """Don't ask this origin for the object from now on. `key` is the text of the entry's key."""
         self._until.pop((path, origin), None)
         self._until[path, origin] = now + QUARANTINE_SECONDS
+        self._keys[path, origin] = key
         if len(self._until) > QUARANTINES:
-            del self._until[next(iter(self._until))]
+            oldest = next(iter(self._until))
+            del self._until[oldest], self._keys[oldest]
+
+    def hear(self, found: Mapping[tuple[bytes, str], float]) -> None:
+        """These are all that others found, by path and origin: until when."""
+        self._heard = dict(found)
+
+    def own(self, now: float, most: int) -> list[Quarantined]:
+        """The newest of those that were found here and hold, the newest last."""
+        found: list[Quarantined] = []
+        for (path, origin), until in reversed(self._until.items()):
+            if until <= now or len(found) >= most:
+                break  # all before it have ended, too
+            found.append(Quarantined(path, origin, until - now, self._keys[path, origin]))
+        return found[::-1]
 
     def trusted(self, path: bytes, origins: Sequence[str], now: float) -> Sequence[str]:
         """The origins in their order, those in quarantine for this object left out; all of them if none is left."""
-        if not self._until:
+        if not self._until and not self._heard:
             return origins
-        left = [name for name in origins if self._until.get((path, name), now) <= now]
+        own, heard = self._until, self._heard
+        left = [name for name in origins if own.get((path, name), now) <= now and heard.get((path, name), now) <= now]
         return left or origins

@@ -83,14 +83,15 @@ class SpreadOrder:
 
 @dataclass(frozen=True, slots=True)
 class SpreadMessage:
-    """What a node says to another: its positions, by node; up to where it remembers no orders of each; and orders
-    that the other lacks. The answer is another message.
+    """What a node says to another: its positions, by node; up to where it remembers no orders of each; orders that
+    the other lacks; and hints (`rules.hints`). The answer is another message.
     """
 
     node: str
     positions: Mapping[str, int] = field(default_factory=dict)
     floors: Mapping[str, int] = field(default_factory=dict)
     orders: Sequence[SpreadOrder] = ()
+    hints: Mapping[str, object] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
         said = {
@@ -99,6 +100,7 @@ class SpreadMessage:
             "positions": self.positions,
             "floors": self.floors,
             "orders": [_of_order(order) for order in self.orders],
+            **({"hints": self.hints} if self.hints else {}),
         }
         return json.dumps(said, separators=(",", ":")).encode()
 
@@ -114,6 +116,7 @@ class SpreadMessage:
                 {str(node): _sequence(number) for node, number in said["positions"].items()},
                 {str(node): _sequence(number) for node, number in said["floors"].items()},
                 [_order(each) for each in said["orders"]],
+                hints if isinstance(hints := said.get("hints"), dict) else {},
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise SpreadError(f"no message between nodes: {error}") from None

@@ -26,11 +26,12 @@ class SimulatedTierTerms:
     name: str
     capacity: int
     segment_bytes: int
+    share: float = 1.0  # of the real one
 
     def part(self, share: float) -> SimulatedTierTerms:
         """The same for this share of all keys."""
         capacity = max(int(self.capacity * share), 1 << 16)
-        return SimulatedTierTerms(self.name, capacity, max(int(self.segment_bytes * share), 1))
+        return SimulatedTierTerms(self.name, capacity, max(int(self.segment_bytes * share), 1), share)
 
 
 SimulatedRecord = SimulatedEntry | SimulatedSlice
@@ -57,6 +58,9 @@ class SimulatedTier:
         self._capacity = terms.capacity
         self._segment_bytes = terms.segment_bytes
         self._largest = terms.capacity // 8
+        self._largest_of_whole = int(terms.capacity / terms.share) // 8
+        self.unfit = 0
+        """Records that found no place, though the real disk would have one."""
         self._place: dict[bytes, tuple[SimulatedRecord, _SimulatedSegment]] = {}
         self._slices: dict[bytes, set[bytes]] = {}  # of entries, by their texts
         self._active: _SimulatedSegment | None = None
@@ -88,6 +92,7 @@ class SimulatedTier:
         """Append it, in place of an older one."""
         size = entry.size - OVERHEAD + RECORD_BYTES
         if size > self._largest:
+            self.unfit += size <= self._largest_of_whole
             self.drop(entry.of)
             return
         if isinstance(entry, SimulatedSlice):

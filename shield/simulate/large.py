@@ -114,7 +114,10 @@ class LargeObjects:
             return
         start, stop = (0, length) if span is None else (span.start, min(span.stop, length))
         if start == 0 and stop == length:
-            start, stop = 0, 0  # it is given up as soon as its head tells the length, and asked for again
+            if reading.start == 0 and reading.stop == length:
+                ask(reading.end)
+                return
+            start, stop = 0, 0  # it is given up as soon as its head tells the length, and the part asked for
         ask(max(stop - start, 0))
         if not start <= reading.start < stop:
             ask(reading.stop - reading.start)

@@ -86,6 +86,7 @@ class SimulatedCounts:
     parts: int = 0  # requests for parts of objects that aren't in RAM
     placed: int = 0  # of these, those whose place no line tells
     crowded: int | None = None  # entries in RAM at the end; None: none ever had to go
+    unfit: int = 0  # entries and slices that fit the real disks, but not this sample's share of them
     fetches: dict[FetchAccount, FetchCounts] = field(default_factory=dict)
 
 
@@ -210,6 +211,7 @@ class SimulatedNode:
             in_memory = counts.hits.get("memory", 0)
         if any(memory.evictions for memory in memories):
             counts.crowded = sum(len(memory) for memory in memories)
+        counts.unfit = sum(tier.unfit for tier in self._tiers)
 
     def _look_further(
         self, key: SimulatedKey, entry: SimulatedEntry | None, status: int, worker: int, part: LoggedPart | None

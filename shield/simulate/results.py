@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from shield.rules.bill import Usage, bill, charges
+from shield.rules.bill import Charges, Usage, bill
 from shield.rules.prices import Price
 from shield.simulate.node import SimulatedCounts
 
@@ -64,6 +64,7 @@ class Foretold:
     guessed_bytes: float
     placed: float = 0.0
     crowded: int | None = None  # entries that a sample's RAM has room for, at least; None: it had room for all
+    unfit: int = 0  # entries and slices too large for a sample's disks alone
 
 
 def foretold(
@@ -113,6 +114,7 @@ def foretold(
         guessed_bytes=sum(each.guessed_bytes for each in samples) / max(all_bytes, 1),
         placed=sum(each.placed for each in samples) / max(counted, 1),
         crowded=min((each.crowded for each in samples if each.crowded is not None), default=None),
+        unfit=sum(each.unfit for each in samples),
     )
 
 
@@ -147,5 +149,5 @@ def _bill(
         )
         for account, each in counts.fetches.items()
     ]
-    total = bill(usage, charges(usage, prices)).total
+    total = bill(usage, Charges(usage, prices)).total
     return total.money, float(total.unpriced)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 from shield.complaints import Complaints
 from shield.errors import ShieldError
@@ -16,6 +18,9 @@ log = logging.getLogger("shield.cluster")
 
 TARGET = b"*purge"
 """No object has this target; nodes alone can send it."""
+
+HINTS = "hints"
+"""The key of hints in what nodes say to each other."""
 
 _SECONDS = 3.0  # for one message and its answer
 _MOST_MESSAGES = 200  # in one exchange: 30 MB of orders
@@ -42,7 +47,12 @@ class OrderExchange:
         carry_out: CarryOut,
         *,
         now: Callable[[], float],
+        say: Callable[[], Mapping[str, Any]] = dict,
+        hear: Callable[[str, Mapping[str, Any]], None] = lambda node, said: None,
     ) -> None:
+        """`say` is what is told besides, and `hear` what becomes of it there."""
+        self._say = say
+        self._hear = hear
         self._journal = journal
         self._nodes = nodes
         self._carry_out = carry_out
@@ -50,6 +60,8 @@ class OrderExchange:
         self._under_way: dict[str, asyncio.Task[bool]] = {}
         self._complaints = Complaints(log, seconds=60.0)
         self.heard: dict[str, tuple[float, SpreadMessage]] = {}
+        self.calm_until = -math.inf
+        """Before that time failures are no news: other nodes may be starting, too."""
         self.failed: dict[str, tuple[float, str]] = {}
         """Nodes to which the last attempt failed: since when, and why."""
 
@@ -60,7 +72,7 @@ class OrderExchange:
             raise SpreadError(f"a message of {message.node} came from {sender}: two nodes have the same name?")
         await self._take(message)
         answer = await asyncio.to_thread(self._journal.message, message.positions)
-        return answer.encoded()
+        return self._with_hints(answer).encoded()
 
     def with_node(self, name: str) -> asyncio.Task[bool]:
         """OrderExchange orders with another node until neither lacks any; whether that worked. One at a time."""
@@ -94,21 +106,28 @@ class OrderExchange:
                 said = await asyncio.to_thread(self._journal.message, positions)
                 if known is not None and not said.orders and not behind(said.positions, known.positions):
                     break
-                answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, said.encoded(), seconds=_SECONDS))
+                body = self._with_hints(said).encoded()
+                answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, body, seconds=_SECONDS))
                 await self._take(answer)
                 if (said.positions, answer.positions) == before:
                     break  # one of the two can't carry out something, or has forgotten it
                 known, before = answer, (said.positions, answer.positions)
         except (ShieldError, OSError) as error:
             self.failed.setdefault(name, (self._now(), str(error)))
-            self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
+            if self._now() >= self.calm_until:
+                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
             return False
         self.failed.pop(name, None)
         return True
 
+    def _with_hints(self, message: SpreadMessage) -> SpreadMessage:
+        hints = self._say().get(HINTS)
+        return replace(message, hints=hints) if hints else message
+
     async def _take(self, message: SpreadMessage) -> None:
         """Carry out its orders, and note what it has carried out."""
-        self.heard[message.node] = self._now(), message
+        self.heard[message.node] = self._now(), replace(message, hints={})
+        self._hear(message.node, {HINTS: message.hints})
         if message.orders:
             wanted = await asyncio.to_thread(self._journal.add, message.orders)
             done = await self._carry_out(wanted)

@@ -236,6 +236,11 @@ class OrderJournal:
         with self._open(writing=False) as file:
             return _fact(file, name)
 
+    def facts(self, names: Sequence[str]) -> list[str]:
+        """Several of them."""
+        with self._open(writing=False) as file:
+            return [_fact(file, name) for name in names]
+
     def note(self, facts: Mapping[str, str]) -> None:
         with self._open() as file:
             _note(file, facts)

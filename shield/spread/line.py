@@ -70,6 +70,7 @@ class BusLine:
         self._say = say
         self._now = now
         self._news = asyncio.Event()
+        self._word = asyncio.Event()
         self._complaints = Complaints(log, seconds=60.0)
         self._epoch = self._cursor = ""
         self._acks = BEGINNING
@@ -83,6 +84,10 @@ class BusLine:
     def ring(self) -> None:
         """There are new orders, or there is something new to say."""
         self._news.set()
+
+    def speak(self) -> None:
+        """There is something new to say that isn't an order: say it now, instead of with the next tick."""
+        self._word.set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -230,8 +235,13 @@ class BusLine:
 
     async def _keep_ticking(self) -> None:
         while True:
+            self._word.clear()
             await self.tick()
-            await asyncio.sleep(TICK_SECONDS)
+            try:
+                async with asyncio.timeout(TICK_SECONDS):  # wait_for may swallow a cancellation
+                    await self._word.wait()
+            except TimeoutError:
+                continue
 
     async def tick(self) -> None:
         """Say how far this node is, and hear it of the others. Raises ShieldError."""

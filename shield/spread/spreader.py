@@ -23,7 +23,9 @@ from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purging import SHARES
 from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
+from shield.spread.hints import Hints
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
+from shield.spread.latecomers import GRACE_SECONDS, Latecomers
 from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
 from shield.spread.outdating import Outdating
@@ -42,7 +44,7 @@ _ROUND_SECONDS = 1.0
 _DIRECT_SECONDS = 0.5  # for the bus to bring an order; then it goes to the node itself
 _RETRY_SECONDS = 1.0  # between two attempts at a node that can't be reached
 _OFTEN_SECONDS, _SELDOM_SECONDS = 5.0, 30.0  # between comparisons with some of the others, without a bus and with one
-_SOME = 3
+_SOME, _TOLD = 3, 16  # nodes: to compare with at a time, to tell of news
 _TRIM_SECONDS = 3600.0
 _LASTING_SECONDS = 5.0
 _OWN = 12  # times as long for those that are being carried out for their callers: of a million paths, say
@@ -81,7 +83,7 @@ class Spreader:
         now: Callable[[], float],
         clock: Callable[[], float],
         doubt: Callable[[float], None],
-        hints: Callable[[], Mapping[str, object]] = dict,
+        hints: Hints | None = None,
         is_empty: Callable[[], bool] = lambda: False,
         is_first: bool = True,
         limits: ClusterLimits | None = None,
@@ -98,12 +100,17 @@ class Spreader:
         self.outdating = outdating
         self._terms = terms
         self._now = now
-        self._hints = hints
+        self._clock = clock
+        self.hints = hints
         self._is_empty = is_empty
         self._is_first = is_first
         self._limits = limits
         self._alone = asyncio.Lock()
-        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now)
+        self._say: Callable[[], Mapping[str, Any]] = dict if hints is None else hints.say
+        self._hear = _ignore if hints is None else hints.hear
+        self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now, say=self._say, hear=self._hear)
+        if hints is not None:
+            hints.urge = self._speak
         self._bus: Bus | None = None
         self._line: BusLine | None = None
         self._news = asyncio.Event()
@@ -118,6 +125,7 @@ class Spreader:
         self._compared_at = self._trimmed_at = -float("inf")
         self._new_since: float | None = None  # own orders that others lack are there
         self._failing_since: float | None = None
+        self._latecomers = Latecomers()
         self._undone: dict[tuple[str, int], float] = {}  # orders to be carried out, and since when that is known
         self._gaps = 0
         self.sight = Sight(journal, terms, conducts=conducts, doubt=doubt, now=now, clock=clock)
@@ -165,6 +173,7 @@ class Spreader:
             wanted = await asyncio.to_thread(self.journal.wanted, orders)
             done = await self._carry_out_orders(wanted)
             await asyncio.to_thread(self.journal.complete, done)
+            self._latecomers.carried_out([order for order in done if order.node != self.journal.node])
         return done
 
     def ring(self, query: bytes = b"") -> bytes:
@@ -190,17 +199,21 @@ class Spreader:
 
     async def open(self) -> None:
         """Carry out what this node missed: for five seconds at most, then it serves all the same."""
+        if self.hints is not None:
+            await self.hints.begin()
         await self._read_digests()
-        is_new = self._is_first and await self._knows_nothing()  # before the rounds bring it orders
+        is_new = self._is_first and await self._is_new()  # before the rounds bring it orders
         self._work = asyncio.get_running_loop().create_task(self._run())
         if not self._is_first:
             return
+        started = self._clock()
+        self.exchange.calm_until = self._now() + GRACE_SECONDS
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self.sight.begin()
                 await self._again(0.0)
                 reached = await self.exchange.with_nodes(self._nodes.others())
-                if is_new and reached and await asyncio.to_thread(self._is_empty):
+                if is_new and reached:
                     await self._begin_at_floors(reached)
                 if self._line is not None:
                     await self._line.caught_up.wait()
@@ -209,14 +222,15 @@ class Spreader:
         except StoreError as error:
             log.error("orders of other nodes can't be carried out: %s", error)
         away = [node for node in self._nodes.others() if node not in self.exchange.heard]
-        if away:
-            log.warning("orders of these nodes may be missing, since they can't be reached: %s", ", ".join(away))
+        self._latecomers.begin(away, self._now(), started=started, is_new=is_new)
 
-    async def _knows_nothing(self) -> bool:
+    async def _is_new(self) -> bool:
+        """Whether it knows of no orders, and has nothing stored."""
         try:
-            return not (await asyncio.to_thread(self.journal.state)).positions
+            is_known = bool((await asyncio.to_thread(self.journal.state)).positions)
         except StoreError:
             return False
+        return not is_known and await asyncio.to_thread(self._is_empty)
 
     async def _begin_at_floors(self, reached: Sequence[str]) -> None:
         """A node that has nothing stored needn't know what the others have forgotten."""
@@ -229,6 +243,8 @@ class Spreader:
     def tick(self) -> None:
         """Once a second."""
         self.sight.apply()
+        if self.hints is not None:
+            self.hints.look()
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().create_task(self._read_digests())
         if self._work is not None and self._work.done() and not self._work.cancelled():
@@ -245,6 +261,8 @@ class Spreader:
         if tasks:
             await asyncio.wait(tasks)
         await self.exchange.close()
+        if self.hints is not None:
+            await self.hints.close()
         if self._bus is not None:
             await self._bus.close()
 
@@ -315,7 +333,7 @@ class Spreader:
         assert self._make_bus is not None
         if self._bus is None:
             self._bus = self._make_bus()
-        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._hints, now=self._now)
+        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._say, now=self._now)
         loop = asyncio.get_running_loop()
         limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
         return loop.create_task(self._line.run()), limits
@@ -335,6 +353,7 @@ class Spreader:
             elif self._new_since is None:
                 self._new_since = now
             wanted = set(lacking) if not by_bus or now - (self._new_since or now) >= _DIRECT_SECONDS else set()
+            wanted |= self._latecomers.away & set(others)
             wanted |= (self._behind() if self._stuck is None else set(others)) & set(others)
             every = _SELDOM_SECONDS if by_bus else _OFTEN_SECONDS
             if now - self._compared_at >= every:
@@ -342,6 +361,10 @@ class Spreader:
                 wanted |= set(random.sample(others, min(_SOME, len(others))))
             for node in sorted(wanted):
                 self._bring(node, now)
+            self._latecomers.look(self.exchange.heard, now)
+            if self._line is not None:
+                for node, told in self._line.state.said.items():
+                    self._hear(node, told)
             await self._look_around(now, others, by_bus=by_bus)
             if now - self._trimmed_at >= _TRIM_SECONDS:
                 self._trimmed_at = now
@@ -441,6 +464,17 @@ class Spreader:
             await self.sight.read()
         except StoreError:
             self._digests = b"", b""
+        if self.hints is not None:
+            await self.hints.refresh()
+
+    def _speak(self) -> None:
+        """Some hints mustn't wait: to all by the bus, to some of the others without."""
+        if self._line is not None and self._line.state.is_up:
+            self._line.speak()
+            return
+        others = self._nodes.others()
+        for node in random.sample(others, min(_TOLD, len(others))):
+            self._bring(node, self._now())
 
     async def _told(self) -> None:
         await self._tell()
@@ -449,6 +483,10 @@ class Spreader:
         self._news.set()
         if self._line is not None:
             self._line.ring()
+
+
+def _ignore(node: str, said: Mapping[str, Any]) -> None:
+    """Nobody makes anything of hints."""
 
 
 async def _ended(*tasks: asyncio.Task[None] | None) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from shield.bus.address import engine_address
 from shield.bus.bus import BEGINNING, Bus, BusError, LeaseClaim, order_of
+from shield.bus.clients import OneServer
 from shield.bus.engine import EngineBus
 from tests.bus.servers import WHY_NOT, Engine, are_there, programs
 from tests.doubles.bus import MemoryBus, MemoryEngine
@@ -118,7 +119,7 @@ def test_what_was_emptied_has_another_epoch(engines: dict[str, Engine]) -> None:
     async def story(bus: Bus) -> None:
         before = await bus.tick("a", b"", 15.0)
         assert isinstance(bus, EngineBus)
-        await bus._client.flushall()
+        await bus._clients.run(lambda client: client.flushall())
         assert (await bus.tick("a", b"", 15.0)).epoch != before.epoch
 
     on(engines, next(iter(engines)), story)
@@ -177,7 +178,7 @@ def test_a_cancelled_task_ends_though_the_client_swallows_it() -> None:
 
     async def told() -> None:
         bus = EngineBus(engine_address("redis://127.0.0.1:1/0"))
-        bus._client = Swallowing()
+        bus._clients = OneServer(Swallowing())
         task = asyncio.ensure_future(bus.append("orders", b""))
         await asyncio.sleep(0)
         task.cancel()

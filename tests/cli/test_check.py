@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.cli.check import check, directory_notes
+from shield.build.storage import directory_notes
+from shield.cli.check import check
 from shield.config.loading import load
 from shield.errors import ConfigError
 from tests.doubles.certificates import Authority

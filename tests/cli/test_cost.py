@@ -16,6 +16,8 @@ from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TAGGED, TagReading
 from shield.rules.focus import COLUMNS
+from shield.rules.sites import OriginSite
+from shield.rules.zones import Zones
 
 NOW = datetime(2026, 11, 16, tzinfo=UTC).timestamp()
 GB = 10**9
@@ -172,3 +174,98 @@ def test_focus_rows_have_the_labels_of_their_origin(config: Path, capsys: pytest
 
     tags = json.loads(next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["Tags"])
     assert tags["x_environment"] == "stage" and tags["x_team"] == "web" and tags["x_node"]
+
+
+def test_days_and_months_are_those_of_each_providers_zone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["iad"]["price"] = {"egress": 0.2, "zone": "America/Los_Angeles"}
+    config.write_text(yaml.safe_dump(settings))
+    december = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    for number, hours in enumerate((-1, 7, 8)):  # of both origins: before, between and after both months' ends
+        readings = [MeterReading(EgressAccount(name, "", "miss"), 1, GB, {200: 1}) for name in ("fra", "iad")]
+        ledger.flush([WorkerUsage(str(number), readings, {})], december + hours * 3600.0)
+
+    def said(by: str, month: str | None, *, form: str = "json", hours: float = 1.0) -> str:
+        assert cost(config, by=by, month=month, form=form, now=december + hours * 3600.0) == 0
+        return capsys.readouterr().out
+
+    received = {line["origin"]: line["received_bytes"] for line in json.loads(said("origin", "2026-12"))["lines"]}
+    assert received == {"fra": 2 * GB, "iad": GB}
+    days = {line["day"]: line["received_bytes"] for line in json.loads(said("day", "2026-11"))["lines"]}
+    assert days == {"2026-11-14": 5 * GB, "2026-11-15": 40 * GB, "2026-11-30": 3 * GB}
+    # November runs until it is over everywhere, and until then there is something to foretell.
+    november = json.loads(said("origin", None))
+    assert november["month"] == "2026-11" and november["forecast"]["USD"] > november["total"]["cost"]["USD"]
+    assert november["zones"] == {"fra": "UTC", "iad": "America/Los_Angeles", "*": "UTC"}
+    assert json.loads(said("origin", None, hours=8.0))["month"] == "2026-12"
+    assert "Egress in November 2026 (by provider: America/Los_Angeles, UTC)" in said("day", None, form="table")
+    rows = list(csv.DictReader(io.StringIO(said("origin", "2026-11", form="1.2"))))
+    periods = {json.loads(row["Tags"])["x_origin"]: row["BillingPeriodStart"] for row in rows}
+    assert periods == {"fra": "2026-11-01T00:00:00Z", "iad": "2026-11-01T07:00:00Z"}
+    assert {row["BillingPeriodEnd"] for row in rows} == {"2026-12-01T00:00:00Z", "2026-12-01T08:00:00Z"}
+
+
+def test_days_that_were_added_up_are_rows_of_focus_for_that_long(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load(config.read_text())
+    Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9)).tend(NOW + 100 * 86400.0)
+
+    assert cost(config, by="origin", month="2026-11", form="1.2", now=NOW) == 0
+
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["ChargePeriodStart"], row["ChargePeriodEnd"]) for row in rows} == {
+        ("2026-11-15T00:00:00Z", "2026-11-16T00:00:00Z")
+    }
+
+
+def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["fra"]["region"] = "eu-west-1"
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    old, new = OriginSite("aws", "us-east-1", "old"), OriginSite("aws", "eu-west-1", "new")
+    ledger.use(Zones(), {"fra": old})
+    ledger.flush([], NOW - 86400.0)
+    ledger.use(Zones(), {"fra": new})
+    ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
+    del settings["origins"]["iad"]
+    config.write_text(yaml.safe_dump(settings))
+
+    def lines(by: str) -> dict[str, int]:
+        assert cost(config, by=by, month=None, form="json", now=NOW) == 0
+        return {line[by]: line["received_bytes"] for line in json.loads(capsys.readouterr().out)["lines"]}
+
+    assert lines("region") == {"us-east-1": 40 * GB, "eu-west-1": GB, "(removed)": 5 * GB}
+    assert lines("provider") == {"aws": 41 * GB, "(removed)": 5 * GB}
+    assert cost(config, by="origin", month=None, form="1.3", now=NOW) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["ChargePeriodStart"][:10], row["ResourceId"], row["RegionId"]) for row in rows} == {
+        ("2026-11-15", "old", "us-east-1"),
+        ("2026-11-16", "new", "eu-west-1"),
+    }
+
+
+def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = yaml.safe_load(config.read_text())
+    ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
+    ledger.flush([WorkerUsage("p", [], {"peer-hit": (10, 50 * GB), "peer": (5, 5 * GB)})], NOW - 3600.0)
+    other = Ledger(LedgerTerms(tmp_path / "other.sqlite", keep=1e9))
+    readings = [MeterReading(EgressAccount("fra", "images", "miss"), 10, 60 * GB, {200: 10})]
+    other.flush([WorkerUsage("o", readings, {"hit": (10, 10 * GB)})], NOW - 3600.0)
+
+    assert cost(config, by="origin", month=None, form="table", now=NOW) == 0
+    said = capsys.readouterr().out
+    assert (
+        "Clients got 1 TB; 950 GB of it (95.0 %) came from the cache, 50 GB of that from other nodes, worth" in said
+    )
+    assert "5 GB of it came through other nodes that fetched it: their ledgers have it (--ledger)" in said
+
+    assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "other.sqlite"], now=NOW) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["from_other_nodes_bytes"] == 50 * GB and plain["fetched_by_other_nodes_bytes"] == 5 * GB
+    assert plain["total"]["received_bytes"] == 105 * GB and plain["served_bytes"] == 1010 * GB
+    assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
+    assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err

@@ -125,7 +125,9 @@ def test_without_a_ledger_or_an_origin_of_that_name_the_remedy_is_said(tmp_path:
     report.write_text(LEGACY + AWS_ROWS)
 
     code, said = run(report)
-    assert code == 2 and "ledger.sqlite: there is none: the node writes it within seconds of its start" in said
+    assert (
+        code == 2 and "ledger.sqlite: there is none yet: a node with these settings writes it within seconds" in said
+    )
     write_ledger(tmp_path / "ledger.sqlite", SIZE)
     code, said = run(report, origin="lon")
     assert code == 2 and "--origin lon: there is none in the settings: fra" in said

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.audit.storage import REGION, Storage, storage
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
 
@@ -127,6 +131,16 @@ def test_samples_whose_ram_is_too_small_to_tell_are_pointed_out(tmp_path: Path) 
 
     assert "the RAM of a.yaml 1MiB has room for" in run(*words, "memory=1MiB,16MiB").stdout
     assert "has room for" not in run(*words, "memory=16MiB").stdout
+
+
+def test_samples_whose_disks_are_too_small_for_slices_are_pointed_out(tmp_path: Path) -> None:
+    log = tmp_path / "large.log"
+    log.write_text("".join(line(f"/o/{n % 16}", float(n), size=20 << 20) + "\n" for n in range(64)))
+    tiers = [{"name": "ssd", "directories": [{"path": str(tmp_path / "ssd"), "capacity": "192MiB"}]}]
+    words = ("--config", config(tmp_path, "a.yaml", cache={"tiers": tiers}), "--log", log, "--sample", "25%")
+
+    assert "the disks of a.yaml were too small for" in run(*words).stdout
+    assert "were too small" not in run(*words, "--sweep", "ssd=1GiB").stdout
 
 
 def test_many_nodes_are_shown_below_each_other(tmp_path: Path, log: Path) -> None:
@@ -263,3 +277,66 @@ def test_logs_may_be_parquet(tmp_path: Path, log: Path) -> None:
     table.select("cache").write_parquet(tmp_path / "other.parquet")
     found = run("--config", settings, "--log", tmp_path / "other.parquet")
     assert found.exit_code == 2 and "is a GET or HEAD of an object" in found.stderr
+
+
+class Bucket:
+    """One of an S3 server, `logs`; its place and credentials are for the environment, where other tools find them."""
+
+    def __init__(self, moto: Storage) -> None:
+        moto.fill("logs", [])
+        said = moto.origin("logs")
+        self.environment = {
+            "AWS_ENDPOINT_URL": said["endpoint"],
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": said["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": said["secret_key"],
+        }
+        names = {"aws_access_key_id": said["access_key_id"], "aws_secret_access_key": said["secret_key"]}
+        self._client = boto3.client("s3", endpoint_url=said["endpoint"], region_name=REGION, **names)
+
+    def put(self, key: str, body: bytes) -> None:
+        self._client.put_object(Bucket="logs", Key=key, Body=body)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    pytest.importorskip("obstore", reason="the extra `tables`")
+    with storage() as moto:
+        made = Bucket(moto)
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+@pytest.mark.slow  # a server that starts
+def test_logs_and_listings_may_be_in_a_bucket(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, settings = unsized_log(tmp_path / "access.log"), config(tmp_path, "a.yaml")
+    lines = log.read_bytes().splitlines(keepends=True)
+    listing = tmp_path / "inventory.csv"
+    listing.write_text("key,size\no/304,50000\n")
+    bucket.put("cdn/E1.2026-11-01", gzip.compress(b"".join(lines[:3])))  # packed, which its name doesn't tell
+    bucket.put("cdn/E1.2026-11 02+%.log", b"".join(lines[3:]))
+    bucket.put("cdn/E2.2026-11-01", b"not of these\n")
+    bucket.put("cdn/E1.2026/below", b"nor this\n")
+    bucket.put("inventory/1.csv.gz", gzip.compress(listing.read_bytes()))
+    words = ("--config", settings)
+
+    local = plain(*words, "--log", log, "--sizes", listing)
+    remote = plain(*words, "--log", "s3://logs/cdn/E1.2026*", "--sizes", "s3://logs/inventory/1.csv.gz")
+
+    assert remote["nodes"] == local["nodes"] and remote["log"] == local["log"]
+    for name, said in (
+        ("s3://logs/cdn/E3*", "s3://logs/cdn/E3*: there is no such object"),
+        ("s3://logs/cdn/none", "s3://logs/cdn/none: can't be read: Object at location cdn/none not found"),
+        ("s3://logs", "s3://logs: expected s3://BUCKET/KEY"),
+        ("https://127.0.0.1/*.log", "a web server lists nothing: name each file"),
+    ):
+        found = run(*words, "--log", name)
+        assert found.exit_code == 2 and said in found.stderr
+    bucket.put("cdn/torn.gz", gzip.compress(b"".join(lines))[:-12])
+    found = run(*words, "--log", "s3://logs/cdn/torn.gz")
+    assert found.exit_code == 2 and "torn.gz: can't be read: Compressed file ended" in found.stderr
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    assert "pip install 'shield[tables]'" in run(*words, "--log", "s3://logs/cdn/E1.2026*").stderr

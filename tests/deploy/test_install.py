@@ -126,6 +126,8 @@ def test_what_is_installed_works(installed: Installed) -> None:
     assert "settings can be used" in installed.says("check", "--config", str(installed.config), **secrets)
     assert f"{installed.prefix}/var/cache/shield/" in installed.config.read_text()
     assert not list((installed.base / "current/lib").glob("*/site-packages/pip"))
+    (methods,) = (installed.base / "current/lib").glob("*/site-packages/shield/__pycache__/generated.*.methods")
+    assert b"drain_timeout_seconds" in methods.read_bytes(), "a field of a worker's plan: all that a start imports"
 
 
 @pytest.mark.slow

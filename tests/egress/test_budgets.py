@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from shield.rules.egress import FetchReason
 from shield.rules.prices import GB, Price
 from tests.node import FakeClock
 
+PACIFIC = "America/Los_Angeles"
 CAP = {BudgetAct.REFUSE: 1.0}
 
 
@@ -174,6 +177,61 @@ def test_a_new_day_begins_with_the_whole_budget(clock: FakeClock, caplog: pytest
         asyncio.run(story())
     assert "budget far: 100 B of 100 B a day are spent: fetches are refused until" in caplog.text
     assert "nothing is held back any more" in caplog.text
+
+
+def test_a_month_of_the_providers_zone_begins_when_it_begins_there(tmp_path: Path, clock: FakeClock) -> None:
+    async def story() -> None:
+        clock.now = datetime(2026, 12, 1, 3, tzinfo=UTC).timestamp()  # still November there
+        ledger = filled(tmp_path / "l", clock, 90)
+        worker = Worker(private(), clock, in_zone(terms(100), PACIFIC), ledger=ledger)
+        worker.reads(10)
+        await worker.look()
+        assert worker.refuses
+
+        clock.advance(4 * 3600.0)
+        await worker.look()
+        assert worker.refuses
+        clock.advance(3600.0)
+        await worker.look()
+        assert not worker.refuses and worker.watch.standings()[0].spent == 0.0
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_another_zone_by_a_reload_forgets_nothing(tmp_path: Path, clock: FakeClock, has_ledger: bool) -> None:
+    async def story() -> None:
+        clock.now = datetime(2026, 12, 1, 3, tzinfo=UTC).timestamp()
+        ledger = Ledger(LedgerTerms(tmp_path / "l", keep=1e9)) if has_ledger else None
+        worker = Worker(private(), clock, terms(1000), ledger=ledger)
+        await worker.look()
+        worker.reads(70)
+        await worker.look()
+        if ledger is not None:
+            filled(tmp_path / "l", FakeClock(clock.now - 12 * 3600.0), 200)  # in November, in both zones
+            ledger.flush([WorkerUsage("w", list(worker.meters.readings()), {})], clock())
+
+        worker.watch.use(in_zone(terms(1000), PACIFIC))
+        await worker.look()
+        worker.reads(5)
+        await worker.look()
+        assert worker.watch.standings()[0].spent == (275.0 if has_ledger else 75.0)
+
+        worker.watch.use(terms(1000))
+        await worker.look()
+        assert worker.watch.standings()[0].spent == (70.0 if has_ledger else 75.0)  # the last five aren't in it yet
+        clock.advance(30 * 86400.0)
+        await worker.look()
+        assert worker.watch.standings()[0].spent > 0.0
+        clock.advance(86400.0)
+        await worker.look()
+        assert worker.watch.standings()[0].spent == 0.0
+
+    asyncio.run(story())
+
+
+def in_zone(given: BudgetTerms, zone: str) -> BudgetTerms:
+    return replace(given, prices={"far": Price(0.1, zone=zone)})
 
 
 def test_a_ledger_that_cant_be_read_is_said_and_tried_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,14 @@ from shield.egress.ledger import (
     WorkerUsage,
 )
 from shield.egress.meter import EgressAccount, MeterReading
+from shield.egress.tags import TagReading
 from shield.errors import StoreError
+from shield.rules.sites import OriginSite, SiteNote
+from shield.rules.zones import Zones, day_around, day_of
 from tests.depth import tries
 
 NOW = 20_000 * DAY + 5.0
+PACIFIC = "America/Los_Angeles"
 
 
 def usage(process: str, received: int, *, requests: int = 0, reason: str = "miss", **served: int) -> WorkerUsage:
@@ -74,6 +79,72 @@ def test_what_is_old_is_added_up_and_what_is_too_old_goes(ledger: Ledger) -> Non
     assert [row.span for row in hours] == [HOUR] * 3 and [row.span for row in days] == [DAY]
     assert sum(row.received for row in hours) == sum(row.received for row in days) == everything
     assert ledger.rows(0, 2 * NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "hours"), [(datetime(2026, 11, 1, tzinfo=UTC), 25), (datetime(2026, 3, 8, tzinfo=UTC), 23)]
+)
+def test_days_are_those_of_the_origins_zone_so_that_old_months_stay_whole(
+    tmp_path: Path, ends: datetime, hours: int
+) -> None:
+    zones = Zones({"gcs": PACIFIC}, usual="UTC")
+    ledger, start = Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, zones)), ends.timestamp() - 3 * DAY
+    for hour in range(7 * 24):
+        readings = [
+            MeterReading(EgressAccount(name, "", "miss"), hour + 1, (hour + 1) * 1000, {200: hour + 1})
+            for name in ("aws", "gcs")
+        ]
+        tags = [TagReading(name, "tenant-1", hour + 1, hour + 1) for name in ("aws", "gcs")]
+        ledger.flush([WorkerUsage("w", readings, {}, tags)], start + hour * HOUR)
+    before = {name: _by_day(ledger, name, zone) for name, zone in (("aws", "UTC"), ("gcs", PACIFIC))}
+
+    for days in (3.3, 93.2, 94.4, 95.1, 100.0):  # in parts, as a node that runs does
+        ledger.tend(start + days * DAY)
+
+    rows, tags_kept = ledger.rows(0, 1 << 40), ledger.tag_rows(0, 1 << 40)
+    assert {row.span for row in rows} == {hours * HOUR, DAY} and {row.span for row in tags_kept} == {
+        hours * HOUR,
+        DAY,
+    }
+    for name, zone in (("aws", "UTC"), ("gcs", PACIFIC)):
+        assert _by_day(ledger, name, zone) == before[name]
+        assert {day_around(row.at, zone)[0] for row in rows if row.origin == name} == {
+            row.at for row in rows if row.origin == name
+        }
+
+
+def test_sites_are_noted_when_they_change_and_the_last_one_outlasts_what_is_kept(tmp_path: Path) -> None:
+    old, new = OriginSite("aws", "us-east-1", "images"), OriginSite("aws", "eu-west-1", "images")
+    ledger = Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": old}))
+    assert ledger.sites() == []
+    for seconds in (0, 5, 90):
+        ledger.flush([], NOW + seconds)
+    ledger.use(Zones(), {"fra": new, "iad": old})
+    ledger.flush([], NOW + HOUR)
+    # A node that starts anew notes nothing that is known.
+    Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": new})).flush([], NOW + 2 * HOUR)
+
+    minute = int(NOW) // MINUTE * MINUTE
+    later = [SiteNote("fra", minute + HOUR, new), SiteNote("iad", minute + HOUR, old)]
+    assert ledger.sites() == [SiteNote("fra", minute, old), *later]
+    ledger.tend(NOW + 400 * DAY + HOUR / 2)
+    assert len(ledger.sites()) == 3  # the first one says where it was within what is kept
+    ledger.tend(NOW + 900 * DAY)
+    assert ledger.sites() == later
+
+
+def _by_day(ledger: Ledger, origin: str, zone: str) -> dict[date, tuple[int, int]]:
+    """Bytes, and bytes by tag."""
+    found: dict[date, tuple[int, int]] = {}
+    for row in ledger.rows(0, 1 << 40):
+        if row.origin == origin:
+            size, tagged = found.get(day_of(row.at, zone), (0, 0))
+            found[day_of(row.at, zone)] = size + row.received, tagged
+    for tag in ledger.tag_rows(0, 1 << 40):
+        if tag.origin == origin:
+            size, tagged = found.get(day_of(tag.at, zone), (0, 0))
+            found[day_of(tag.at, zone)] = size, tagged + tag.received
+    return found
 
 
 @hypothesis_settings(max_examples=tries(15))

@@ -163,6 +163,17 @@ def test_a_stumbling_origin_cuts_off_none_of_them() -> None:
     on_ground(scenario)
 
 
+def test_a_player_that_asks_for_all_as_a_range_costs_one_fetch(origin: FaultyOrigin, clock: FakeClock) -> None:
+    origin.serves("/film", BODY, lifetime=600)
+    memory = {"memory": {"capacity": "64MiB", "max_entry": "1MiB"}}
+
+    with Shield(settings_of({"fra": origin}, cache=memory), clock=clock) as shield:
+        for turn in range(1, 3):
+            found = shield.get("/film", [("range", "bytes=0-")])
+            assert (found.status, found.body) == (206, BODY)
+            assert origin.fetches("/film") == turn
+
+
 @pytest.mark.slow
 def test_a_crowd_of_slow_readers_without_a_disk_is_served_by_few_connections(
     origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch

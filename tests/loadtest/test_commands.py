@@ -43,6 +43,7 @@ TINY = {
     "loadtest.pauses": "--entries 200 --room 100",
     "loadtest.policies": "--requests 400 --objects 80",
     "loadtest.slow": "--rounds 1 --seconds 1 --clients 9",
+    "loadtest.start": "--rounds 1 --served 0",
     "loadtest.tail": "--rounds 1 --seconds 1",
     "loadtest.throttling": "--objects 300 --rate 20",
     "loadtest.way": "",
@@ -61,6 +62,7 @@ WITH_WRK = {
 LONG = {
     *("loadtest.amplification", "loadtest.midbody", "loadtest.slow", "loadtest.peers"),
     *("loadtest.compare --before ../older", "loadtest.growth", "loadtest.overload", "loadtest.tail"),
+    *("loadtest.start --before ../older", "loadtest.start --workers 4"),
     *("loadtest.cluster", "loadtest.cluster --only purges --nodes 30", "loadtest.nodes"),
     *(f"loadtest.disk {name}" for name in ("cold", "purge", "restart", "size", "workers")),
     "loadtest.peers --servers shield --before ../older",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from itertools import cycle
 
 import pytest
@@ -149,6 +150,16 @@ def test_each_request_counts_once_by_its_class() -> None:
     assert counters.cut_short == {("images", "broken"): 1, ("images", "abandoned"): 1}
     assert counters.sent_by_word() == {"hit": 22, "miss": 15, "refused": 5, "abandoned": 0}
     assert counters.sent_bytes == 42
+
+
+def test_of_the_misses_those_that_other_nodes_answered_are_counted_apart() -> None:
+    counters, hit = Counters(), Outcome(hit=True, detail="peer")
+    for detail in ("peer-hit", "peer", "peer-hit", None):
+        counters.add(exchange(replace(MISS, detail=detail)))
+    counters.add(exchange(hit))
+
+    assert counters.of_nodes == {"peer-hit": (2, 10), "peer": (1, 5)}
+    assert counters.sent_by_word() == {"hit": 5, "miss": 20}
 
 
 def test_times_are_those_of_all_but_plain_hits_of_which_few_stand_for_all() -> None:

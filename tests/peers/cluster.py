@@ -158,7 +158,8 @@ class Three:
 
 @contextmanager
 def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Three]:
-    """Three nodes: fra-0, fra-1, fra-2."""
+    """Three nodes: fra-0, fra-1, fra-2. `others` are further origins, by name."""
+    others = changes.pop("others", {})
     regions, near = changes.pop("regions", None), changes.pop("near", {})
     disks, slice_bytes = changes.pop("disks", None), changes.pop("slice_bytes", "8MiB")
     more = changes.pop("cluster", {})
@@ -177,7 +178,7 @@ def three(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Th
         def settings(name: str) -> Settings:
             cluster = {"nodes": members, "secret": SECRET, "near": near.get(name, []), **more}
             return settings_of(
-                {"fra": origin}, node=name, cluster=cluster, **changes, **_disk(disks, name, slice_bytes)
+                {"fra": origin, **others}, node=name, cluster=cluster, **changes, **_disk(disks, name, slice_bytes)
             )
 
         nodes = [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from shield.build.usage import usage_of
 from shield.errors import OriginError
 from shield.rules import peer_auth
+from shield.rules.bill import FETCHED_ELSEWHERE, STORED_ELSEWHERE
 from shield.rules.heritage import TRIED
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
@@ -66,6 +68,16 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
     }
     assert cluster.nodes[0].get(path).hit
     assert "stored" not in _said(first)[1]
+    size = len(BODY)
+    assert _served(cluster.nodes[1]) == {FETCHED_ELSEWHERE: (1, size), STORED_ELSEWHERE: (1, size)}
+    assert _served(cluster.nodes[0]) == {"hit": (1, size)}
+
+
+def _served(node: ClusterNode) -> Mapping[str, tuple[int, int]]:
+    """What the node's ledger gets of its clients."""
+    figures = node.node.figures
+    served = usage_of(figures.origins, figures.counters)().served
+    return {word: counts for word, counts in served.items() if any(counts)}
 
 
 def test_the_hops_are_named(cluster: Three, origin: FaultyOrigin) -> None:

@@ -22,6 +22,7 @@ from shield.rules.alarm_signs import (
 from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.budgets import EgressBudget, Period, Spendable, UsageSum, judge_budget
 from shield.rules.health import Flag
+from shield.rules.zones import Zones
 
 WELL = OriginSign("fra", True, Flag.NONE, "no trouble yet")
 OUT = OriginSign("iad", False, Flag.NONE, "probes failed")
@@ -181,7 +182,7 @@ def test_a_budget_is_a_trouble_for_each_share_that_is_reached_and_for_its_burst(
     budget = EgressBudget("far", ("fra",), Period.DAY, Spendable(1e9), burst=5e8)
     sums = {"fra": {Period.HOUR: UsageSum(500_000_000), Period.DAY: UsageSum(1_000_000_000)}}
 
-    found = of_budgets([judge_budget(budget, sums, {}, 3600.0)])
+    found = of_budgets([judge_budget(budget, sums, {}, Zones(), 3600.0)])
 
     assert kinds(found) == [
         (AlarmKind.BUDGET, "far 50%"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shield.rules.bill import Usage, bill, charges, forecast, month_of
+from shield.rules.bill import Charges, Usage, bill, forecast
 from shield.rules.prices import GB, Price
+from shield.rules.zones import Month
 
+MONTH = Month(2026, 11)
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+PACIFIC = "America/Los_Angeles"
 DAY = 86400.0
 
 
@@ -35,14 +39,6 @@ def test_tiers_and_free_bytes_of_a_month(price: Price, size: float, money: float
     assert price.of_month(size) == pytest.approx(money)
 
 
-def test_a_month_ends_where_the_next_begins() -> None:
-    start, stop = month_of(NOVEMBER + 5 * DAY)
-
-    assert (start, stop) == (NOVEMBER, NOVEMBER + 30 * DAY)
-    assert month_of(stop)[0] == stop and month_of(stop - 1) == (start, stop)
-    assert month_of(stop) == (stop, stop + 31 * DAY)
-
-
 def test_lines_by_origin_requests_by_what_is_billed_and_origins_without_a_price() -> None:
     rows = [
         usage("fra", 10 * GB, ok=1000, s4xx=1000, s5xx=5000, none=3),
@@ -51,7 +47,7 @@ def test_lines_by_origin_requests_by_what_is_billed_and_origins_without_a_price(
         usage("", 100 * GB, ok=4000, reason="hit"),
         usage("", 23 * GB, ok=10, reason="miss"),
     ]
-    rates = charges(rows, {"fra": Price(0.1, 0.5), "iad": None})
+    rates = Charges(rows, {"fra": Price(0.1, 0.5), "iad": None})
 
     by_origin, by_reason = bill(rows, rates), bill(rows, rates, lambda each: each.reason)
 
@@ -69,20 +65,40 @@ def test_lines_by_origin_requests_by_what_is_billed_and_origins_without_a_price(
 def test_allowances_begin_anew_each_month() -> None:
     rows = [usage("fra", 100 * GB), usage("fra", 100 * GB, day=30)]
 
-    assert bill(rows, charges(rows, {"fra": Price(0.1, free=50 * GB)})).total.money["USD"] == pytest.approx(10.0)
+    assert bill(rows, Charges(rows, {"fra": Price(0.1, free=50 * GB)})).total.money["USD"] == pytest.approx(10.0)
+
+
+def test_allowances_begin_anew_with_the_month_of_the_providers_zone() -> None:
+    last_of_october = usage("gcs", 100 * GB, day=0.25)  # 23:00 on October 31 there, by daylight saving time
+    rows = [last_of_october, usage("gcs", 100 * GB, day=0.5)]
+
+    price = Price(0.1, free=100 * GB, zone=PACIFIC)
+    assert bill(rows, Charges(rows, {"gcs": price})).total.money["USD"] == 0.0
+    assert bill(rows, Charges(rows, {"gcs": replace(price, zone="UTC")})).total.money["USD"] == pytest.approx(10.0)
+
+
+def test_the_forecast_is_of_the_month_of_each_zone() -> None:
+    rows = [usage("aws", GB, day=29.5), usage("gcs", GB, day=29.5)]
+    prices = {"aws": Price(1.0), "gcs": Price(1.0, currency="EUR", zone=PACIFIC)}
+
+    # Eight hours after the month of the first, both have as much as they will have.
+    assert forecast(rows, prices, MONTH, NOVEMBER + (30 + 8 / 24) * DAY) == {"USD": 1.0, "EUR": 1.0}
+    # Four hours before, the second is to have four more like those of the last week.
+    found = forecast(rows, prices, MONTH, NOVEMBER + (30 + 4 / 24) * DAY)
+    assert found == {"USD": 1.0, "EUR": pytest.approx(1.0 + 4 / 24 / 7)}
 
 
 def test_the_forecast_goes_on_as_in_the_last_week() -> None:
     rows = [usage("fra", 10 * GB, day=day) for day in range(10)]
 
-    money = forecast(rows, {"fra": Price(0.1)}, NOVEMBER + 10 * DAY)
+    money = forecast(rows, {"fra": Price(0.1)}, MONTH, NOVEMBER + 10 * DAY)
 
     assert money["USD"] == pytest.approx(30.0)
 
 
 def test_early_in_a_month_the_forecast_rests_on_what_there_is() -> None:
-    assert forecast([usage("fra", GB)], {"fra": Price(1.0)}, NOVEMBER + DAY)["USD"] == pytest.approx(30.0)
-    assert forecast([], {"fra": Price(1.0)}, NOVEMBER) == {}
+    assert forecast([usage("fra", GB)], {"fra": Price(1.0)}, MONTH, NOVEMBER + DAY)["USD"] == pytest.approx(30.0)
+    assert forecast([], {"fra": Price(1.0)}, MONTH, NOVEMBER) == {}
 
 
 _ROWS = st.builds(
@@ -98,7 +114,7 @@ _ROWS = st.builds(
 @given(rows=st.lists(_ROWS), free=st.sampled_from([0.0, 1e12]), tiered=st.booleans())
 def test_parts_add_up_to_the_whole_whatever_they_are_divided_by(rows: list[Usage], free: float, tiered: bool) -> None:
     price = Price(0.09, 0.4, free=free, tiers=((2e12, 0.05),) if tiered else ())
-    rates = charges(rows, {"fra": price, "iad": Price(0.01)})
+    rates = Charges(rows, {"fra": price, "iad": Price(0.01)})
 
     for name_of in (lambda each: each.origin, lambda each: each.reason, lambda each: str(each.at)):
         found = bill(rows, rates, name_of)

@@ -22,7 +22,9 @@ from shield.rules.budgets import (
     worded,
 )
 from shield.rules.prices import GB, Price
+from shield.rules.zones import Zones
 
+PACIFIC = "America/Los_Angeles"
 NOON = datetime(2026, 11, 15, 12, 0, tzinfo=UTC).timestamp()
 CAP = {BudgetAct.DEARER: 0.8, BudgetAct.PAUSE: 0.9, BudgetAct.STALE: 1.0, BudgetAct.REFUSE: 1.0}
 
@@ -51,7 +53,7 @@ def of_day(received: int, *, month: int = 0, requests: int = 0, hour: int = 0) -
     ],
 )
 def test_a_budget_does_more_the_more_of_it_is_spent(received: int, acts: BudgetAct) -> None:
-    standing = judge_budget(budget(Spendable(1000.0)), {"far": of_day(received)}, {}, NOON)
+    standing = judge_budget(budget(Spendable(1000.0)), {"far": of_day(received)}, {}, Zones(), NOON)
 
     assert standing.acts == acts
     assert standing.projected == pytest.approx(2 * standing.share)  # half of the day is over
@@ -61,7 +63,7 @@ def test_money_of_a_day_is_that_of_the_last_bytes_of_the_month_by_its_tiers() ->
     price = Price(0.1, 1.0, "EUR", free=100 * GB, tiers=((200.0 * GB, 0.05),))
     sums = {"far": of_day(50 * GB, month=220 * GB, requests=2000)}
 
-    spent = judge_budget(budget(Spendable(10.0, "EUR")), sums, {"far": price}, NOON).spent
+    spent = judge_budget(budget(Spendable(10.0, "EUR")), sums, {"far": price}, Zones(), NOON).spent
 
     assert spent == pytest.approx(30 * 0.1 + 20 * 0.05 + 2.0)
 
@@ -69,11 +71,16 @@ def test_money_of_a_day_is_that_of_the_last_bytes_of_the_month_by_its_tiers() ->
 def test_what_is_free_in_a_month_spends_nothing() -> None:
     price = Price(0.1, free=100 * GB)
 
-    assert judge_budget(budget(Spendable(1.0, "USD")), {"far": of_day(99 * GB)}, {"far": price}, NOON).spent == 0.0
+    assert (
+        judge_budget(budget(Spendable(1.0, "USD")), {"far": of_day(99 * GB)}, {"far": price}, Zones(), NOON).spent
+        == 0.0
+    )
 
 
 def test_a_burst_does_everything_until_the_hour_is_over() -> None:
-    standing = judge_budget(budget(Spendable(1e6), burst=10.0), {"far": of_day(10, hour=10)}, {}, NOON + 60.0)
+    standing = judge_budget(
+        budget(Spendable(1e6), burst=10.0), {"far": of_day(10, hour=10)}, {}, Zones(), NOON + 60.0
+    )
 
     assert standing.is_burst and standing.acts == sum(ACTS.values(), BudgetAct(0))
     assert standing.until == NOON + 3600.0
@@ -81,10 +88,10 @@ def test_a_burst_does_everything_until_the_hour_is_over() -> None:
 
 def test_several_budgets_of_an_origin_do_what_any_of_them_does_for_as_long_as_the_longest() -> None:
     sums = {"far": of_day(1000)}
-    day = judge_budget(budget(Spendable(1000.0)), sums, {}, NOON)
-    month = judge_budget(budget(Spendable(1100.0), per=Period.MONTH), sums, {}, NOON)
+    day = judge_budget(budget(Spendable(1000.0)), sums, {}, Zones(), NOON)
+    month = judge_budget(budget(Spendable(1100.0), per=Period.MONTH), sums, {}, Zones(), NOON)
 
-    assert acts_by_origin([month, day])["far"] == (BudgetAct(15), Period.DAY.ends(NOON))
+    assert acts_by_origin([month, day])["far"] == (BudgetAct(15), Period.DAY.around(NOON, "UTC")[1])
     assert acts_by_origin([month])["far"] == (BudgetAct.DEARER | BudgetAct.PAUSE, 0.0)
 
 
@@ -93,7 +100,7 @@ def test_a_share_only_rises_with_bytes(pair: list[int], before: int) -> None:
     price = Price(0.09, free=100.0 * GB, tiers=((10_000.0 * GB, 0.05),))
     low, high = [
         judge_budget(
-            budget(Spendable(100.0, "USD")), {"far": of_day(size, month=before + size)}, {"far": price}, NOON
+            budget(Spendable(100.0, "USD")), {"far": of_day(size, month=before + size)}, {"far": price}, Zones(), NOON
         )
         for size in pair
     ]
@@ -111,11 +118,29 @@ def test_parts_cost_what_the_whole_costs(parts: list[int]) -> None:
     assert total == pytest.approx(price.of_month(received))
 
 
-def test_months_and_days_are_of_utc() -> None:
+def test_periods_are_those_of_a_zone() -> None:
     at = datetime(2026, 12, 31, 23, 59, tzinfo=UTC).timestamp()
+    december, january = (datetime(2026, 12, 1, tzinfo=UTC).timestamp(), datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 
-    assert Period.MONTH.ends(at) == Period.DAY.ends(at) == datetime(2027, 1, 1, tzinfo=UTC).timestamp()
-    assert Period.MONTH.begins(at) == datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    assert Period.MONTH.around(at, "UTC") == (december, january)
+    assert Period.DAY.around(at, "UTC") == (january - 86400.0, january)
+    assert Period.MONTH.around(at, PACIFIC) == (december + 8 * 3600.0, january + 8 * 3600.0)
+    assert Period.DAY.around(at, PACIFIC) == (january - 16 * 3600.0, january + 8 * 3600.0)
+    assert Period.HOUR.around(at, PACIFIC) == Period.HOUR.around(at, "UTC") == (january - 3600.0, january)
+
+
+def test_a_budget_of_origins_in_several_zones_has_each_in_its_own_day_and_ends_with_the_last() -> None:
+    midnight = datetime(2026, 11, 15, tzinfo=UTC).timestamp()
+    zones = Zones({"aws": "UTC", "gcs": PACIFIC})
+    both = EgressBudget("all", ("aws", "gcs"), Period.DAY, Spendable(1000.0))
+    sums = {"aws": of_day(100), "gcs": of_day(400)}
+
+    standing = judge_budget(both, sums, {}, zones, midnight + 6 * 3600.0)
+
+    assert standing.spent == 500.0
+    assert standing.ends == midnight + 24 * 3600.0  # of the UTC day, since that of the other ends sooner
+    # A quarter of the day is over for the one, 22 of 24 hours for the other.
+    assert standing.projected == pytest.approx((100 * 4 + 400 * 24 / 22) / 1000.0)
 
 
 def test_a_refused_request_may_come_again_within_the_hour() -> None:

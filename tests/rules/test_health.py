@@ -410,3 +410,13 @@ class Node(RuleBasedStateMachine):
 
 TestNode = Node.TestCase
 TestNode.settings = settings(max_examples=tries(20), stateful_step_count=20, deadline=None)
+
+
+def test_a_doubt_that_an_own_probe_confirmed_makes_it_suspect_and_probes_decide() -> None:
+    doubted = Evidence(is_doubted=True)
+    after, events = step(UP, doubted, NOW)
+
+    assert (after.state, after.reason) == (HealthState.SUSPECT, Cause.PROBES_FAILED)
+    assert [event.count for event in events if event.kind is EventKind.PROBE] == [PROBES_AT_ONCE]
+    assert step(after, Evidence(passed=PROBES_AT_ONCE), NOW + 0.5)[0].state is HealthState.UP
+    assert step(replace(UP, times=3), doubted, NOW)[0].state is HealthState.SUSPECT  # never out at once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -193,3 +194,20 @@ def test_it_agrees_with_draws_from_the_posteriors(failed: int, count: int, base_
     )
 
     assert worse_by(0.005, (failed, count), (base_failed, base_count)) == pytest.approx(above / draws, abs=0.04)
+
+
+def test_nodes_of_a_cluster_go_on_together() -> None:
+    busy = RampSample(fetches=LEAST_FETCHES, others_fetches=9000)
+
+    assert ramp().after(replace(busy, waits=True), LEAST_SECONDS).step == 1
+    assert ramp().after(busy, LEAST_SECONDS).step == 2
+    idle = RampSample(fetches=1, others_fetches=9000, proved=LEAST_FETCHES - 1)
+    assert ramp().after(idle, LEAST_SECONDS - 1.0).step == 1
+    assert ramp().after(idle, LEAST_SECONDS).step == 2
+    assert ramp().after(replace(idle, proved=LEAST_FETCHES - 2), LEAST_SECONDS).step == 1
+
+
+def test_trouble_is_judged_by_what_this_node_has_seen_alone() -> None:
+    found = ramp().after(RampSample(fetches=600, failed=60, others_fetches=9000, proved=10**6, waits=True), 9e9)
+
+    assert found.end is RampEnd.ERRORS

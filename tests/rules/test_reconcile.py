@@ -6,26 +6,32 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from shield.rules.bill import Usage, charges
+from shield.rules.bill import Charges, Usage
 from shield.rules.prices import Price
 from shield.rules.reconcile import HEAD_BYTES, Reconciled, Reconciliation, mistaken_unit
 from shield.rules.reports import GB, ReportedRead
+from shield.rules.zones import Zones
 
 DAY = datetime(2026, 11, 3, tzinfo=UTC).timestamp()
 PRICES = {"fra": Price(0.1), "ams": Price(0.1), "iad": None}
 
 
-def usage(at: float, origin: str, size: int, span: int = 3600, requests: int = 10) -> tuple[Usage, int]:
-    return Usage(int(at), origin, "all", "miss", size, (requests, 0, 0, 1, 1)), span
+def usage(at: float, origin: str, size: int, span: int = 3600, requests: int = 10) -> Usage:
+    return Usage(int(at), origin, "all", "miss", size, (requests, 0, 0, 1, 1), span)
 
 
 def compared(
-    reads: list[ReportedRead], rows: list[tuple[Usage, int]], *, since: float = DAY, is_log: bool = False
+    reads: list[ReportedRead],
+    rows: list[Usage],
+    *,
+    since: float = DAY,
+    is_log: bool = False,
+    zones: Zones | None = None,
 ) -> Reconciled:
-    made = Reconciliation({"images": ["fra", "ams"], "copies": ["iad"]}, since=since, is_log=is_log)
+    made = Reconciliation({"images": ["fra", "ams"], "copies": ["iad"]}, zones or Zones(), since=since, is_log=is_log)
     for each in reads:
         made.report(each)
-    return made.with_ledger(rows, charges([each for each, _ in rows], PRICES))
+    return made.with_ledger(rows, Charges(rows, PRICES))
 
 
 def hour(number: int, bucket: str, sent: int, requests: int = 0) -> ReportedRead:
@@ -51,6 +57,19 @@ def test_days_and_buckets_are_compared_and_the_surplus_was_read_by_others() -> N
     assert found.days[1].reported.requests == 7 and found.days[1].counted.requests == 20
     assert found.days[1].counted.money["USD"] == pytest.approx(0.5) and found.days[1].reported.money == {"USD": 1.0}
     assert found.total.reported.size == 9 * GB and found.total.counted.size == 8 * GB
+
+
+def test_days_are_those_of_the_providers_zone() -> None:
+    found = compared(
+        [hour(number, "images", GB) for number in range(24)],
+        [usage(DAY + 3600 * number, "fra", GB) for number in range(24)],
+        zones=Zones(usual="America/Los_Angeles"),
+    )
+
+    assert [(str(day.day), day.reported.size, day.counted.size) for day in found.days] == [
+        ("2026-11-02", 8 * GB, 8 * GB),
+        ("2026-11-03", 16 * GB, 16 * GB),
+    ]
 
 
 def test_only_the_time_that_both_cover_counts() -> None:

@@ -12,6 +12,7 @@ from shield.rules.bill import Usage
 from shield.rules.focus import COLUMNS, focus_rows
 from shield.rules.prices import Price
 from shield.rules.reports import GB, GIB, ReportedRead, ReportError, ReportRow, format_of, is_s3_line, s3_read
+from shield.rules.sites import OriginSite
 
 DAY = datetime(2026, 11, 3, tzinfo=UTC).timestamp()
 
@@ -89,11 +90,11 @@ def test_a_focus_export_counts_usage_of_egress_and_reads_in_its_units() -> None:
 @pytest.mark.parametrize("version", COLUMNS)
 def test_what_we_export_as_focus_is_read_again(version: str) -> None:
     usage = [Usage(int(DAY), "fra", "images", "miss", 123_456_789, (1000, 0, 50, 9, 1))]
-    origins = {"fra": {"provider": "aws", "region": "eu-central-1", "bucket": "images"}}
+    site = OriginSite("aws", "eu-central-1", "images")
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS[version])
     writer.writeheader()
-    writer.writerows(focus_rows(usage, {"fra": Price(0.09, 0.0004)}, origins, {}, version))
+    writer.writerows(focus_rows(usage, {"fra": Price(0.09, 0.0004)}, lambda name, at: site, {}, version))
 
     found = read(out.getvalue(), GB)
 

@@ -12,6 +12,7 @@ from shield.rules.spotchecks import (
     QUARANTINES,
     ByteBudget,
     Quarantine,
+    Quarantined,
     SpotCopy,
     SpotResult,
     by_heads,
@@ -133,3 +134,27 @@ def test_quarantine_is_bounded() -> None:
     assert len(kept) == QUARANTINES
     assert kept.trusted(b"/4", ["iad", "fra"], NOW) == ["iad", "fra"]
     assert kept.trusted(b"/5", ["iad", "fra"], NOW) == ["fra"]
+
+
+def test_what_others_found_holds_beside_what_was_found_here() -> None:
+    kept = Quarantine()
+    kept.hear({(b"/a", "fra"): NOW + 60.0})
+    kept.add(b"/a", "iad", NOW, b"key")
+
+    assert kept.trusted(b"/a", ["fra", "iad", "ams"], NOW) == ["ams"]
+    assert kept.trusted(b"/a", ["fra", "iad"], NOW + 60.0) == ["fra"]
+    assert kept.trusted(b"/a", ["fra", "iad"], NOW) == ["fra", "iad"]  # somebody has to
+    kept.hear({})
+    assert kept.trusted(b"/a", ["fra", "iad"], NOW) == ["fra"]
+
+
+def test_the_newest_that_hold_are_told_to_others() -> None:
+    kept = Quarantine()
+    for each in range(5):
+        kept.add(b"/%d" % each, "fra", NOW + each, b"key-%d" % each)
+
+    assert kept.own(NOW + 5.0, 2) == [
+        Quarantined(b"/3", "fra", QUARANTINE_SECONDS - 2.0, b"key-3"),
+        Quarantined(b"/4", "fra", QUARANTINE_SECONDS - 1.0, b"key-4"),
+    ]
+    assert [each.path for each in kept.own(NOW + QUARANTINE_SECONDS + 3.5, 9)] == [b"/4"]

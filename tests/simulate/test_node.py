@@ -311,7 +311,9 @@ def test_a_full_disk_admits_what_is_asked_for_again_only(plain: SimulationTerms)
 
 
 def test_a_part_of_the_keys_has_the_same_part_of_the_room() -> None:
-    assert SimulatedTierTerms("ssd", 100 << 20, 1 << 20).part(0.5) == SimulatedTierTerms("ssd", 50 << 20, 512 << 10)
+    assert SimulatedTierTerms("ssd", 100 << 20, 1 << 20).part(0.5) == SimulatedTierTerms(
+        "ssd", 50 << 20, 512 << 10, share=0.5
+    )
     assert SimulatedTierTerms("ssd", 1 << 20, 1 << 17).part(1e-9).segment_bytes == 1
 
 

@@ -40,7 +40,9 @@ def simulate(
     log: Annotated[
         list[str],
         typer.Option(
-            "--log", help="An access log, also packed by gzip, or in Parquet; -: standard input.", metavar="FILE"
+            "--log",
+            help="An access log, also packed by gzip, in Parquet, or in a bucket; -: standard input.",
+            metavar="FILE",
         ),
     ],
     more: Annotated[
@@ -76,9 +78,9 @@ def simulate(
 
     The requests of the logs go through the routes, keys, lifetimes, tiers and prices of each settings file, without a
     network and without bodies. Logs may be this node's (JSON), in the combined format (nginx, Apache), or of
-    CloudFront, Cloudflare or Fastly, also as tables in Parquet, in a bucket, too, with the extra `tables`; lines that
-    the CDN answered from its own cache are left out, since they don't reach a node. What a log doesn't tell is said
-    with the results.
+    CloudFront, Cloudflare or Fastly, with the extra `tables` also in Parquet, and in buckets; lines that the CDN
+    answered from its own cache are left out, since they don't reach a node. What a log doesn't tell is said with the
+    results.
 
     Exit codes: 0, 2 if settings, logs or options can't be used.
 
@@ -88,7 +90,7 @@ def simulate(
         shield simulate --config shield.yaml --config larger.yaml --log access.log
         shield simulate --config shield.yaml --log access.log --sweep memory=1GiB,2GiB,4GiB --html ram.html
         shield simulate --config shield.yaml --log access.log --sample 1%
-        shield simulate --config shield.yaml --log s3://logs/cdn/2026-11-*.parquet --sizes inventory.csv.gz
+        shield simulate --config shield.yaml --log s3://logs/cdn/*.2026-11-*.gz --sizes inventory.csv.gz
     """
     from shield.cli.simulate.run import SimulationWish
     from shield.cli.simulate.run import simulate as run

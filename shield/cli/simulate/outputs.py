@@ -41,6 +41,12 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
                 f"In a sample, the RAM of {name} has room for only {least} objects, too few to trust: "
                 "take a larger --sample"
             )
+        unfit = max(found, key=lambda each: each.unfit, default=None)
+        if unfit is not None and unfit.unfit:
+            said.append(
+                f"In a sample, the disks of {unfit.name} were too small for {unfit.unfit:,} objects or slices that "
+                "fit the real ones, so that too much comes from origins here: take a larger --sample"
+            )
     if tally.answered:
         said.append(f"{tally.answered:,} more lines were left out: the CDN answered them from its cache")
     if tally.unreadable:

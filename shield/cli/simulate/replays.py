@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from shield.cli.store.places import UsageError, opened, places_of, shown_text
-from shield.cli.tables import TableError, is_columnar, parquet_rows, text_of
+from shield.cli.tables import TableError, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
 from shield.config.units import ExpectedError
 from shield.errors import ConfigError, ShieldError
-from shield.rules.listed import SizeReader, of_fields
+from shield.rules.listed import ListedSize, SizeReader, of_fields
 from shield.rules.logged import LOG_FIELDS
 from shield.simulate.node import SimulationTerms, replayed
 from shield.simulate.results import Foretold, Replayed, foretold
@@ -32,7 +32,7 @@ def gathered(logs: Sequence[str], share: float, *, takes_answered: bool, sample:
     """The requests of these files. Raises UnreadableLogError, also if there are none."""
     gathering = Gathering(share, takes_answered=takes_answered)
     try:
-        for name in logs:
+        for name in files_of(logs):
             if is_columnar(name):
                 gathering.take_rows(_rows(name))
                 continue
@@ -90,19 +90,15 @@ def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[by
                         found.setdefault(name, listed.body_bytes)
             store.say_problems()
         return found
+    number = 0
     try:
-        if is_columnar(source):
-            sizes = (of_fields(row.fields) for row in parquet_rows(source, lambda columns: columns))
-            found.update([(each.path, each.size) for each in sizes if each is not None and each.path in wanted])
-            return found
-        with text_of(source) as lines:
-            read, number = SizeReader().read, 0
-            for line in lines:
-                each = read(line)
-                if each is not None:
-                    number += 1
-                    if each.path in wanted:
-                        found[each.path] = each.size
+        for file in files_of([source]):
+            if is_columnar(file):
+                sizes = map(of_fields, (row.fields for row in parquet_rows(file, lambda columns: columns)))
+                number += _found(found, wanted, sizes)
+                continue
+            with text_of(file) as lines:
+                number += _found(found, wanted, map(SizeReader().read, lines))
     except TableError as error:
         raise UnreadableLogError(f"--sizes {error}") from None
     if not number:
@@ -111,6 +107,17 @@ def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[by
             "S3 Inventory, `aws s3 ls --recursive`, or CSV with the columns key and size"
         )
     return found
+
+
+def _found(found: dict[bytes, int], wanted: set[bytes], listed: Iterable[ListedSize | None]) -> int:
+    """Keep what is wanted; the number of all that are listed."""
+    number = 0
+    for each in listed:
+        if each is not None:
+            number += 1
+            if each.path in wanted:
+                found[each.path] = each.size
+    return number
 
 
 def outcome(name: str, terms: SimulationTerms, of: Gathering, warm_up: float) -> Foretold:

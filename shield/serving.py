@@ -1,4 +1,4 @@
-"""shield serve: settings in, exit code out."""
+"""`shield serve`: settings in, exit code out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shield import app, supervisor
 from shield.build.edition import Edition
-from shield.cli.check import directory_notes, read
+from shield.build.storage import directory_notes
 from shield.config.loading import Loaded, load
 from shield.errors import ConfigError
 from shield.lifecycle.handover import Handover, go_back, handed_over
@@ -25,33 +25,31 @@ log = logging.getLogger("shield.cli")
 
 def serve(path: Path, *, watch: bool = False) -> int:
     """Run a node. 0 after a clean stop, 2 for settings that can't be used."""
+    inherited: Handover | None = None
     try:
         inherited = handed_over(os.environ)
-    except ConfigError as error:
-        _say(error)
-        return 2
-    try:
-        loaded = read(path) if inherited is None else _loaded(path, inherited)
+        loaded = _loaded(path, inherited)
         if loaded is None:
             return 2
         program = Program.running(path, watch=watch, words=() if inherited is None else inherited.words)
         return supervisor.supervise(_edition(loaded, inherited), _build, program, watch=watch, inherited=inherited)
     except ConfigError as error:
-        _say(error)
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
         if inherited is not None:
             go_back(inherited, error.problems, os.environ)
         return 2
 
 
-def _say(error: ConfigError) -> None:
-    for problem in error.problems:
-        print(problem, file=sys.stderr)
-
-
-def _loaded(path: Path, inherited: Handover) -> Loaded:
-    """For a program that takes over, or is gone back to: then the settings are those that it had."""
-    if inherited.failed:
-        before: Loaded = pickle.loads(bytes.fromhex(inherited.settings))  # by this very version
+def _loaded(path: Path, inherited: Handover | None) -> Loaded | None:
+    """Settings of this process; None after its problems were printed. Raises ConfigError in one that takes over."""
+    if inherited is None:
+        try:
+            return load(path, environ=os.environ)
+        except ConfigError as error:
+            sys.stderr.write(f"{error.report}\n")
+            return None
+    if inherited.failed:  # then it is gone back to this very version, and the settings are those that it had
+        before: Loaded = pickle.loads(bytes.fromhex(inherited.settings))
         return before
     return load(path, environ=os.environ)
 

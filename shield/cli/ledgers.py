@@ -1,0 +1,30 @@
+"""The ledgers that a command reads: the node's own, and copies of other nodes'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shield.build.usage import ledger_path
+from shield.config.settings import Settings
+from shield.egress.ledger import Ledger, LedgerTerms
+from shield.errors import StoreError
+from shield.resources import state_directory
+
+
+def ledgers_of(settings: Settings, others: Sequence[Path]) -> list[Ledger]:
+    """All of them, each once, the own first. Raises StoreError if one isn't there, or there is none."""
+    own = ledger_path(settings, state_directory(settings))
+    paths = dict.fromkeys([*([] if own is None else [own]), *others])
+    if not paths:
+        raise StoreError(
+            "no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`, or give one by "
+            "--ledger"
+        )
+    for path in paths:
+        if not path.exists():
+            remedy = (
+                "a node with these settings writes it within seconds" if path == own else "give a copy of a node's"
+            )
+            raise StoreError(f"ledger {path}: there is none yet: {remedy}")
+    return [Ledger(LedgerTerms(path, settings.ledger.keep)) for path in paths]
