@@ -60,7 +60,7 @@ def herd(directory: Path, clients: int) -> None:
             config = {**_settings(name, f"{host}:{listen}", f"{host}:{admin}", origin_port), "workers": 2}
             stack.enter_context(_node(directory, name, {**config, "cluster": {"nodes": nodes, "secret": SECRET}}))
         for address in nodes.values():
-            _wait(address.partition(":")[0], listen)
+            _wait_until_ready(address.partition(":")[0], admin)
         time.sleep(2.0)  # until all have been greeted
         path, size = "/slow/300000/1500/1000/herd", 300_000
         good, seconds = asyncio.run(
@@ -90,8 +90,8 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
         owner = stack.enter_context(_node(directory, "owner", {**config, "cluster": cluster}))
         config = _settings("alone", f"127.0.0.1:{ports[7]}", f"127.0.0.1:{ports[8]}", origin_port)
         alone = stack.enter_context(_node(directory, "alone", config, core=0))
-        for port in (ports[3], ports[5], ports[7]):
-            _wait("127.0.0.1", port)
+        for port in (ports[4], ports[6], ports[8]):
+            _wait_until_ready("127.0.0.1", port)
         time.sleep(2.0)
         wrk = Wrk(directory, core=1, connections=32)
         for size in SIZES:
@@ -176,22 +176,18 @@ def _node(
         process.stop()
 
 
-def _wait(host: str, port: int) -> None:
+def _wait_until_ready(host: str, admin: int) -> None:
+    """One that still asks others for what it missed doesn't answer them."""
     end = time.monotonic() + 30
     while True:
         try:
-            asyncio.run(_connect(host, port))
+            _fetch(f"http://{host}:{admin}/ready")
         except OSError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
         else:
             return
-
-
-async def _connect(host: str, port: int) -> None:
-    _, writer = await asyncio.open_connection(host, port)
-    writer.close()
 
 
 def _fetch(url: str) -> str:

@@ -56,7 +56,10 @@ class Node:
         self._command = command(self._place)
         settings = json.loads(Path(shield_config(self._place)).read_text())
         self._place.write("shield.yaml", json.dumps(settings | {"workers": workers}))
-        self._environ = os.environ | {"PYTHONPYCACHEPREFIX": str(directory / "bytecode")}
+        runtime = directory / "run"
+        runtime.mkdir()
+        own = {"PYTHONPYCACHEPREFIX": str(directory / "bytecode"), "RUNTIME_DIRECTORY": str(runtime)}
+        self._environ = os.environ | own
         self._environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def start(self) -> dict[str, float]:

@@ -6,7 +6,8 @@ No measure of time: it is what someone has to read to know what happens to a req
 node in this process, whose origin is the tests' scripted one, and every function that runs on the node's event loop
 until the head is written to the client counts.
 
-- functions: each once, however often it runs; what is defined inside a function belongs to it
+- functions: each once, however often it runs; what is defined inside a function belongs to it. An `__init__` that
+  only assigns attributes isn't counted, written or not
 - lines: those of these functions that hold code, from `def` to the last; no docstrings, comments and blank lines
 - files, and how often the next function is in another file than the last
 """
@@ -116,9 +117,15 @@ def function_of(code: CodeType) -> Function | None:
         if node.lineno <= _line(code, node) <= (node.end_lineno or 0):
             found = node  # they come from the outside in: a method after what is around it
             break
-    if found is None:
-        return None  # a module's or a class's own body
+    if found is None or _only_assigns(found):
+        return None  # a module's or a class's own body, or hardly more than its list of fields
     return Function(str(path.relative_to(ROOT)), found.lineno, found.name, len(_code_lines(path, found)))
+
+
+def _only_assigns(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether it is an `__init__` as `dataclass` would make."""
+    made = [each for each in node.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
+    return node.name == "__init__" and all(isinstance(each, ast.Assign | ast.AnnAssign) for each in made)
 
 
 def _code_lines(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[int]:

@@ -52,8 +52,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
-                ones, of what others own; nodes: connections to them, and which are down; members: of the cluster, by
-                DNS; parting: the hottest entries, handed over by a node that stops
+                ones, of what others own; nodes: connections to them, and which are down; other: one of them; members:
+                of the cluster, by DNS; parting: the hottest entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -131,9 +131,10 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
-                requests, made of record: an exchange by fields, and output: its file; request_ids: identifiers; logs:
-                the log of events; levels: what it leaves out, for a while; livelog: requests as they happen; top:
-                what is asked for most, on heavy: hitters of a stream; suspects: tallies of who costs most
+                requests, made of lines: exchanges as JSON, or of record: their fields by name, and output: its file;
+                request_ids: identifiers; logs: the log of events; levels: what it leaves out, for a while; livelog:
+                requests as they happen; top: what is asked for most, on heavy: hitters of a stream; suspects: tallies
+                of who costs most
     regime      the rules in force as one immutable value: routes, access, limits; swapped in one assignment
     shared      memory shared by all workers of a node: removals, hits, standing, heartbeats, homes of directories
     records     the part of it about origins: results of all workers' fetches, and each origin's standing
@@ -179,15 +180,16 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 that save), key_trial, key_renewal (credentials), moments (dates as people write them), absence,
                 changes, announcements, lag, throttling, budget, hedge, denials, rate_limit, warming, persistence,
                 exact, amplification, locations, policy, reach, certificates, rendezvous, ring (of nodes), heat (of
-                keys), heritage (of a node that was away), peer_auth (proof that one is a node), sigv4, providers,
-                s3_errors, canaries, pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of
-                bodies, for the audit log), log_level, tokens (of callers of the admin API); written: URLs, keys and
-                prefixes as people write them; purge_orders: orders to purge as they are written; spreading: orders on
-                their way to all nodes; hints that nodes give each other; purge_scope: what an order covers, and what
-                it costs to fetch that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs;
-                purging: marks of purges, under which entries fall; purge_lines: those of the log of purges; alarms
-                (from their beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and
-                attempts), traceparent (Trace Context)
+                keys), beyond (whether another region is asked), heritage (of a node that was away), peer_auth (proof
+                that one is a node), peer_secrets (while others replace them), sigv4, providers, s3_errors, canaries,
+                pseudo_fields (requests of HTTP/2), floods, drill, decisions, summaries (of bodies, for the audit
+                log), log_level, tokens (of callers of the admin API); written: URLs, keys and prefixes as people
+                write them; purge_orders: orders to purge as they are written; spreading: orders on their way to all
+                nodes; hints that nodes give each other; purge_scope: what an order covers, and what it costs to fetch
+                that again; purge_access: who may send PURGE; edge_purge: calls of CDNs' APIs; purging: marks of
+                purges, under which entries fall; purge_lines: those of the log of purges; alarms (from their
+                beginning to their end), alarm_signs (their causes), webhooks (requests, signatures and attempts),
+                traceparent (Trace Context)
     errors      ShieldError and its subclasses
     messages    Request, ResponseHead: HTTP messages, free of any framework
     replaced    files that belong together, and whether all of them have been replaced

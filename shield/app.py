@@ -151,7 +151,7 @@ def build(
     means.spot_checks = spot_checks
     fills = FillTable(means)
     doorkeeper = Doorkeeper(admin_tokens(settings.admin))
-    secrets, keys = SecretFiles(origins, in_force), ObtainedKeys(origins, clock=clock)
+    secrets, keys = SecretFiles(origins, in_force, cluster), ObtainedKeys(origins, clock=clock)
     secrets.admit = doorkeeper.admit_by
     log = AccessLog(LogOutput(access_stream or sys.stdout, alone=place.shared.writing_out))
     log_requests(settings, log, accounting, workers=place.workers)
@@ -259,11 +259,10 @@ def build(
     warmer = Warmer(proxy, store, origins, clock=clock)
     of_cluster = None
     if cluster is not None:
+        cluster.prices = budgets.prices
         of_cluster = cluster_parts(
             settings, place, cluster, in_force, store, fills, replies=replies, owns=owners.owns, clock=clock
         )
-        if spreader is not None:
-            of_cluster.proxy.position = spreader.position
     figures = Figures(
         name=settings.node,
         started=clock(),

@@ -22,6 +22,7 @@ class ClusterFigures:
     def state(self) -> dict[str, object]:
         """For operators."""
         nodes, found = self.cluster.nodes, self.cluster.statistics()
+        lacking = nodes.lacking()
         return {
             "node": nodes.own,
             "ring": nodes.ring.id.decode(),
@@ -33,6 +34,7 @@ class ClusterFigures:
                     "ring": each.ring or None,
                     "its_workers": each.workers,
                     "workers_down": len(each.down),
+                    "accepts_newest_secret": each.name not in lacking,
                     "failures": found.failures.get(each.name, 0),
                 }
                 for each in nodes.statistics()
@@ -44,7 +46,12 @@ class ClusterFigures:
                 "hits": found.hits,
                 "refused": found.refused,
                 "beyond": found.beyond,
+                "beyond_hits": found.beyond_hits,
                 "inherited": self.cluster.heritage.found,
+            },
+            "secret": {
+                "accepted": len(nodes.secrets.accepted),
+                "former_until": nodes.secrets.until,
             },
             "copies": asdict(self.cluster.copies.statistics()),
             "requests": words(self.counters),
@@ -80,6 +87,7 @@ class ClusterFigures:
                 "Fetches of this node's own keys through another region, which is near to their origin",
                 found.beyond,
             ),
+            number("peer_node_beyond_hits", "Those that the other region had stored", found.beyond_hits),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(
                 "peer_node_refused",

@@ -124,12 +124,12 @@ def outcome_of_fill(
     ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
     if fill.was_hit and fresh is not None:
         return Outcome(hit=True, ttl=ttl, key=key, trace=fill.trace)
-    if stores:
-        more = (fill.detail, fill.origin, key, False, None, attempts, False, fill.trace)
-        return Outcome(False, forward, fill.status, ttl, True, collapsed, *more)
-    detail = fill.detail or (None if fill.disposition is None else fill.disposition.reason.value)
-    more = (detail, fill.origin, key, False, None, attempts, False, fill.trace)
-    return Outcome(False, forward, fill.status, None, False, collapsed, *more)
+    detail = fill.detail
+    if not stores:
+        ttl, detail = None, detail or (None if fill.disposition is None else fill.disposition.reason.value)
+    made = Outcome(False, forward, fill.status, ttl, stores, collapsed, detail, fill.origin, key)
+    made.attempts, made.trace = attempts, fill.trace
+    return made
 
 
 def outcome_of_entry(

@@ -6,11 +6,12 @@ Bounds grow by the square root of two, so that a quantile is off by a fifth at m
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Final
 
-BOUNDS = tuple([round(0.001 * 2.0 ** (step / 2), 6) for step in range(-2, 33)])
+BOUNDS: Final = tuple([round(0.001 * 2.0 ** (step / 2), 6) for step in range(-2, 33)])
 """The upper bounds of the buckets in seconds, 0.5 ms to 65.536 s; one more bucket is for all that is longer."""
 
-LABELS = (*[f"{bound:g}" if bound < 1.0 else f"{bound:.6g}" for bound in BOUNDS], "+Inf")
+LABELS: Final = (*[f"{bound:g}" if bound < 1.0 else f"{bound:.6g}" for bound in BOUNDS], "+Inf")
 """The same as values of the label `le`."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
@@ -14,7 +15,7 @@ Part = bytes | bytearray | memoryview
 """Bytes of a body."""
 
 # Request fields that can change a response. A request with none of them is a plain one, as most are.
-NOTABLE = frozenset(
+NOTABLE: Final = frozenset(
     {
         b"authorization",
         b"cache-control",
@@ -46,15 +47,14 @@ class Request:
 
     __slots__ = ("_hops", "_identifier", "_namer", "fields", "method", "notable", "target")
 
-    _identifier: bytes
-    _hops: int
-    _namer: Callable[[Fields], bytes]
-
     def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
         self.method = method
         self.target = target
         self.fields = fields
         self.notable = notable
+        self._identifier: bytes | None = None
+        self._namer: Callable[[Fields], bytes] | None = None
+        self._hops = 0
 
     @classmethod
     def of(cls, method: bytes, target: bytes, fields: Iterable[Field] = ()) -> Request:
@@ -76,9 +76,9 @@ class Request:
     @property
     def identifier(self) -> bytes | None:
         """The request's identifier in logs and at origins; None if it was given none."""
-        identifier: bytes | None = getattr(self, "_identifier", None)
-        if identifier is None and (namer := getattr(self, "_namer", None)) is not None:
-            identifier = self._identifier = namer(self.fields)
+        identifier = self._identifier
+        if identifier is None and self._namer is not None:
+            identifier = self._identifier = self._namer(self.fields)
         return identifier
 
     @property
@@ -86,11 +86,11 @@ class Request:
         """How far it has come in a cluster: 0 from a client; 1 from a node of this region, which won't ask another
         one of it; 2 from another region, and no node is asked for it.
         """
-        return getattr(self, "_hops", 0)
+        return self._hops
 
     def note_hops(self, hops: int) -> None:
         """It has come at least so far."""
-        self._hops = max(hops, self.hops)
+        self._hops = max(hops, self._hops)
 
     def get(self, name: bytes) -> bytes:
         """All values of a field joined by ", "; b"" when it is absent (RFC 9110 §5.3)."""
@@ -100,15 +100,14 @@ class Request:
         """The same request without Range."""
         notable = {name: value for name, value in self.notable.items() if name != b"range"}
         whole = Request(self.method, self.target, self.fields, notable)
-        if self.hops:
-            whole.note_hops(self.hops)
+        whole._hops = self._hops
         return whole
 
     def __repr__(self) -> str:
         return f"Request({self.method.decode()} {self.target.decode('ascii', 'backslashreplace')})"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class ResponseHead:
     """Status and fields of an origin's final response, as received (names lower case, order kept).
 
@@ -122,8 +121,11 @@ class ResponseHead:
 
     named: dict[bytes, bytes] = field(init=False, repr=False, compare=False)  # the last line's value of each name
 
-    def __post_init__(self) -> None:
-        self.named = dict(self.fields)
+    def __init__(self, status: int, fields: tuple[Field, ...], length: int | None) -> None:
+        self.status = status
+        self.fields = fields
+        self.length = length
+        self.named = dict(fields)
 
     def get(self, name: bytes) -> bytes | None:
         """All values of a field joined by ", ", or None when absent (RFC 9110 §5.3)."""

@@ -121,9 +121,12 @@ class Services:
 
 
 class Secrets(Service, Protocol):
-    """Follows files with secrets and certificates; `show` is given each context for handshakes to come."""
+    """Follows files with secrets and certificates; `show` is given each context for handshakes to come with clients,
+    `show_nodes` for those with other nodes.
+    """
 
     show: Callable[[ServerContext], None]
+    show_nodes: Callable[[ServerContext], None]
 
     async def look(self) -> None:
         """Look now, and have used what is there."""

@@ -10,31 +10,31 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from shield.messages import Fields, Request
     from shield.trace import FetchTrace
 
-OPTIONS = "options"
+OPTIONS: Final = "options"
 """The detail, and the word, of a response to OPTIONS: our own, and no error."""
 
-HEALTH = "health"
+HEALTH: Final = "health"
 """The detail, and the word, of a response to a request whether the node can serve."""
 
-PURGE = "purge"
+PURGE: Final = "purge"
 """The detail, and the word, of a response to PURGE: a purge that was carried out."""
 
-PEER_HIT = "peer-hit"
+PEER_HIT: Final = "peer-hit"
 """The detail of a response that another node had stored."""
 
-PEER_FILLED = "peer"
+PEER_FILLED: Final = "peer"
 """And of one that it has fetched."""
 
-MISS = "miss"
+MISS: Final = "miss"
 """The word of a response that isn't from this node's store; perhaps another node had it."""
 
-CLIENT_LEFT = 499
+CLIENT_LEFT: Final = 499
 """In place of a status if the client left before there was one."""
 
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9!#$%&'*+.^_`|~:/-]*")  # sf-token, RFC 9651 §3.3.4
@@ -54,10 +54,10 @@ class Forward(Enum):
     __hash__ = object.__hash__  # Enum's own is Python, and a miss looks one up several times
 
 
-_URI_MISS = Forward.URI_MISS  # a global: one lookup for nearly all misses instead of several
+_URI_MISS: Final = Forward.URI_MISS  # a global: one lookup for nearly all misses instead of several
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Outcome:
     """One request's outcome. `forward` None and `hit` False means that Shield itself answered: OPTIONS, PURGE,
     its health, or an error of the request.
@@ -72,20 +72,52 @@ class Outcome:
     `plain` outcomes are shared values, of hits without further details.
     """
 
-    hit: bool = False
-    forward: Forward | None = None
-    forward_status: int | None = None
-    ttl: int | None = None
-    stored: bool = False
-    collapsed: bool = False
-    detail: str | None = None
-    origin: str | None = None
-    key: bytes | None = None
-    refused: bool = False
-    tier: str | None = None
-    attempts: int = 0
-    plain: bool = False
-    trace: FetchTrace | None = field(default=None, compare=False, repr=False)  # of the fetch that it waited for
+    hit: bool
+    forward: Forward | None
+    forward_status: int | None
+    ttl: int | None
+    stored: bool
+    collapsed: bool
+    detail: str | None
+    origin: str | None
+    key: bytes | None
+    refused: bool
+    tier: str | None
+    attempts: int
+    plain: bool
+    trace: FetchTrace | None = field(compare=False, repr=False)  # of the fetch that it waited for
+
+    def __init__(
+        self,
+        hit: bool = False,
+        forward: Forward | None = None,
+        forward_status: int | None = None,
+        ttl: int | None = None,
+        stored: bool = False,
+        collapsed: bool = False,
+        detail: str | None = None,
+        origin: str | None = None,
+        key: bytes | None = None,
+        refused: bool = False,
+        tier: str | None = None,
+        attempts: int = 0,
+        plain: bool = False,
+        trace: FetchTrace | None = None,
+    ) -> None:
+        self.hit = hit
+        self.forward = forward
+        self.forward_status = forward_status
+        self.ttl = ttl
+        self.stored = stored
+        self.collapsed = collapsed
+        self.detail = detail
+        self.origin = origin
+        self.key = key
+        self.refused = refused
+        self.tier = tier
+        self.attempts = attempts
+        self.plain = plain
+        self.trace = trace
 
     def cache_status(self, node: bytes, *, with_key: bool = False) -> bytes:
         """One member of the Cache-Status list (RFC 9211 §2); `node` is as `node_name` made it."""
@@ -151,7 +183,7 @@ class Outcome:
         return fields
 
 
-MEMORY = "memory"
+MEMORY: Final = "memory"
 """The name of the RAM tier."""
 
 PLAIN_HIT = Outcome(hit=True, tier=MEMORY, plain=True)

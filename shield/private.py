@@ -1,4 +1,5 @@
-"""The private directory of a running node, for its workers' sockets: only the node's user has access.
+"""The private directory of a running node, for its workers' sockets, and for files that needn't outlast it: only the
+node's user has access.
 
 It is removed with the node. A killed node leaves it behind, and the next start removes it, since its lock file is no
 longer locked: the parent and all workers hold the lock as long as one of them lives.
@@ -20,7 +21,7 @@ from shield.errors import ConfigError
 _PREFIX = "shield-"
 _LOCK = "lock"
 _SOCKET = "worker-"
-_FIGURES = "figures"  # `observe.continuity`
+_FILES = ("figures", "orders-", "edge-purges-")  # of `observe.continuity`, `build.spreading`, `build.edges`
 
 
 class Private(NamedTuple):
@@ -62,7 +63,7 @@ def leave(path: Path) -> None:
     """Remove a worker's socket if no parent will; the last worker removes the directory."""
     with contextlib.suppress(OSError):
         path.unlink()
-        if [each.name for each in path.parent.iterdir() if not each.name.startswith(_FIGURES)] == [_LOCK]:
+        if [each.name for each in path.parent.iterdir() if not each.name.startswith(_FILES)] == [_LOCK]:
             _empty(path.parent)
 
 
@@ -99,6 +100,6 @@ def _empty(directory: Path) -> None:
     """Remove it with the files that a node keeps there, and nothing else."""
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
-            if path.name == _LOCK or path.name.startswith((_SOCKET, _FIGURES)):
+            if path.name == _LOCK or path.name.startswith((_SOCKET, *_FILES)):
                 path.unlink()
         directory.rmdir()

@@ -8,6 +8,7 @@ is the hot path, and every front calls it first. A request that needs an origin,
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from shield.delivery import TransferMeans
 from shield.errors import OwnPathError, RequestError
@@ -32,12 +33,12 @@ from shield.store.plain import plain_of
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer
 
-_HOT = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same
+_HOT: Final = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same
 
 HealthAnswer = Callable[[bytes], tuple[int, bytes]]
 """The status and the JSON on the node's own path, by its query."""
 
-_QUESTIONABLE = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
+_QUESTIONABLE: Final = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
 """Fields of a loop or of a body: `_objection` looks at them."""
 
 

@@ -62,7 +62,7 @@ class Resources:
         shares = [shared_out(each.sockets, self.workers) for each in self.clients]
         return [
             (
-                Seat(number, self.workers, self.shared, paths, state=self.state),
+                Seat(number, self.workers, self.shared, paths, state=self.state, private=self.private.path),
                 Sockets(
                     [listener for share in shares for listener in share[number]],
                     () if number else self.admin,

@@ -320,7 +320,7 @@ class Seat:
 
     `peers` are the unix sockets on which workers take each other's requests, by worker. `tenant`: 0, or 1 if the
     process before this one, with the same number, may still be running. `state`: a directory for what outlasts the
-    node, if it has one.
+    node, if it has one; `private`: one for what doesn't, None outside a node's processes.
     """
 
     worker: int = 0
@@ -329,6 +329,7 @@ class Seat:
     peers: tuple[str, ...] = ()
     tenant: int = 0
     state: Path | None = None
+    private: Path | None = None
 
     @property
     def writer(self) -> int:

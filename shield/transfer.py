@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 
 from shield.delivery import (
@@ -51,7 +50,6 @@ class Mode(Enum):
     OVER = "over"  # the client has got the end, or is gone
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Transfer:
     """A reader of fills on behalf of one client. Ends with `client.reply`, `client.finish` or `abandon`.
 
@@ -61,20 +59,12 @@ class Transfer:
     selection, `position` being the next byte and `stop` the piece's end, or at the end of the last.
     """
 
-    request: Request
-    _resource: Resource
-    _client: Client
-    _means: TransferMeans
-    account: Account | None = None  # the budget of the client's address; None: it has no limit
     slack: int = exact.FREE
-    touched: dict[int, bool] = field(default_factory=dict)
     position: int = 0
     given: int = 0  # bytes of the body to the client
     stop: int | None = None  # where it is done; None: the end of the body
 
-    _mode: Mode = Mode.LOOKING_UP
     _stored: Entry | None = None  # the entry that was found, but must be validated first
-    _forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
     _fill: Fill | None = None
     _sliced: SlicedFill | None = None  # read instead of `_fill`
     _entry: Entry | None = None  # the large one whose slices are read
@@ -88,6 +78,23 @@ class Transfer:
     _etag: bytes | None = None  # of the chosen version
     _in_parts: bool = True  # False: fetching just a part has failed
     _begins_anew: bool = False  # a fill has released it, perhaps with others
+
+    def __init__(
+        self,
+        request: Request,
+        resource: Resource,
+        client: Client,
+        means: TransferMeans,
+        account: Account | None = None,
+    ) -> None:
+        """`account` is the budget of the client's address; None: it has no limit."""
+        self.request = request
+        self._resource = resource
+        self._client, self._means = client, means
+        self.account = account
+        self.touched: dict[int, bool] = {}
+        self._mode = Mode.LOOKING_UP
+        self._forward: Forward | None = Forward.URI_MISS  # None: nothing is forwarded
 
     def start(self) -> None:
         """Look up the entry and continue from there. The client may be called back before this returns."""
@@ -210,8 +217,11 @@ class Transfer:
     def detach(self) -> None:
         if self.over:
             return
+        if self._sliced is not None and self._mode is Mode.SLICED:
+            self._restart_or_give_up(self._sliced)
+            return
         if self._sliced is not None:
-            self._leave_slices(self._sliced)
+            self._finish(clean=False)
             return
         self._collapsed = False
         if self._mode is Mode.STREAMING:
@@ -387,13 +397,6 @@ class Transfer:
         fill, self._collapsed = self._means.fills.join(self._resource, self.request, self)
         self._go_to(fill)
 
-    def _leave_slices(self, sliced: SlicedFill) -> None:
-        """The slices won't arrive."""
-        if self._mode is Mode.SLICED:
-            self._restart_or_give_up(sliced)
-        else:
-            self._finish(clean=False)
-
     # the body
 
     def _stream(self) -> bool:
@@ -444,19 +447,17 @@ class Transfer:
     def _fetch_rest(self) -> None:
         """Fetch the missing bytes of the chosen version with a fill of our own."""
         if self.stop is None or self._later or not is_strong(self._etag):
-            self._break_off()  # bytes of two versions could mix
+            if self._mode is Mode.STREAMING:  # bytes of two versions could mix
+                self._finish(clean=False)
+            else:
+                said = "the object has no strong ETag to fetch a part of it by"
+                self._give_up(OriginError("-", Fault.REFUSED, said))
             return
         if self._fill is not None:
             self._fill.leave(self)
         self._collapsed, origin = False, None if self._fill is None else self._fill.origin
         want = part_of(self._resource, Span(self.position, self.stop), self._etag, origin)
         self._fill = self._means.fills.alone(self._resource, self.request, self, want)
-
-    def _break_off(self) -> None:
-        if self._mode is Mode.STREAMING:
-            self._finish(clean=False)
-        else:
-            self._give_up(OriginError("-", Fault.REFUSED, "the object has no strong ETag to fetch a part of it by"))
 
     # the end
 

@@ -13,6 +13,7 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -26,6 +27,7 @@ from shield.admin.listener import AdminConnection
 from shield.build.cluster import nodes_tls
 from shield.build.edition import Edition
 from shield.build.listeners import listener_tls
+from shield.build.origins import all_authorities
 from shield.build.storage import hit_slots
 from shield.config.settings import Settings
 from shield.edge.connection import ClientConnection
@@ -63,6 +65,7 @@ class Plan:
     hit_slots: int = SLOTS  # counters of hits that workers share
     stall_seconds: float = 5.0  # one of several workers whose loop stalls for this long is replaced
     nodes_tls: ServerContext | None = None  # of the listener for other nodes
+    authorities: tuple[ssl.SSLContext, ...] = ()  # of origins, which workers needn't read again
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -75,6 +78,7 @@ class Plan:
             hit_slots=hit_slots(settings),
             stall_seconds=settings.worker_stall,
             nodes_tls=nodes_tls(settings),
+            authorities=all_authorities(settings),
         )
 
     def followed_by(self, plan: Plan) -> Plan:
@@ -251,6 +255,12 @@ class _Worker:
             return
         server.config.load()
         greeters = [front.greet(listener, tls, server.server_state) for listener in listeners]
+
+        def show(context: ServerContext) -> None:
+            for greeter in greeters:
+                greeter.use(context)
+
+        self._node.secrets.show_nodes = show
         try:
             await _serve(server, (), even_without=True)
         finally:

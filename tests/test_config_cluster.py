@@ -91,7 +91,27 @@ def test_a_short_secret_is_a_problem_that_does_not_show_it(ground: Ground) -> No
     assert "hunter2" not in problem
 
 
-def test_members_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(ground: Ground) -> None:
+def test_a_secret_has_a_line_of_its_own(ground: Ground) -> None:
+    ground.secret("cluster.secret", f"{SECRET}\n\n{SECRET[::-1]}\n")
+    settings = ground.settings(PLAIN + f"node: fra-1\ncluster: {{{NODES}, secret_file: secrets/cluster.secret}}\n")
+    assert settings.cluster is not None and settings.cluster.secrets() == (SECRET.encode(), SECRET[::-1].encode())
+
+    wrong = {
+        f"{SECRET}\nshort": "32 characters at least",
+        f"{SECRET}\n" * 5: "4 lines",
+        f"{SECRET} x": "without blanks",
+    }
+    for lines, said in wrong.items():
+        ground.secret("cluster.secret", lines)
+        (problem,) = ground.problems(
+            PLAIN + f"node: fra-1\ncluster: {{{NODES}, secret_file: secrets/cluster.secret}}\n"
+        )
+        assert said in problem
+
+
+def test_members_and_secrets_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(
+    ground: Ground,
+) -> None:
     one = f"node: fra-1\ncluster: {{{NODES}, secret: {SECRET}}}\n"
     other = (
         "node: fra-1\ncluster: {nodes: {fra-1: '127.0.0.1:7071'}, listen: ':7071', secret: " + SECRET[::-1] + "}\n"
@@ -102,9 +122,11 @@ def test_members_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_resta
 
     assert held.cluster is not None and running.cluster is not None
     assert list(held.cluster.nodes) == ["fra-1"]
-    assert (held.cluster.listen, held.cluster.secret) == (None, running.cluster.secret)
-    assert waiting(running, given) == ("cluster.listen", "cluster.secret")
+    assert (held.cluster.listen, held.cluster.secrets()) == (None, (SECRET[::-1].encode(),))
+    assert waiting(running, given) == ("cluster.listen",)
+    without = running.cluster.model_copy(update={"secret": None})
+    assert waiting(running, running.model_copy(update={"cluster": without})) == ("cluster.secret",)
     assert waiting(running, alone) == waiting(alone, running) == ("cluster",)
     assert held_over(running, alone).cluster == running.cluster
-    for path, needs in ((("tls", "ca_file"), True), (("when_blind",), True), (("bus",), True), (("nodes",), False)):
+    for path, needs in ((("tls", "ca_file"), False), (("secret",), False), (("bus",), True), (("nodes",), False)):
         assert needs_restart(["cluster", *path]) is needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from shield.peers.cluster import Cluster
 from shield.peers.copies import SHARE, HotCopies
 from shield.peers.members import DnsMembers
 from shield.peers.node_front import NodeFront, NodeProxy
-from shield.peers.nodes import NodeMember, Nodes
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeMember
 from shield.peers.owners import Owners
-from shield.regime import InForce
+from shield.regime import InForce, Regime
 from shield.reply import Replies
+from shield.rules.beyond import RegionOffer
 from shield.rules.key import CacheKey
+from shield.rules.peer_secrets import PeerSecrets
 from shield.shared import Seat
 from shield.store.tiers import Store
 
@@ -88,12 +92,31 @@ def cluster_parts(
     )
     has_tls = settings.cluster is not None and settings.cluster.tls is not None
     proxy.join(cluster, workers=place.workers, is_tls=has_tls)
+    proxy.position = cluster.position
+    _compare_prices(settings, cluster, in_force)
     front = NodeFront(proxy, in_force.regime.limits, clock=clock)
     in_force.followed_by(front.follow)
     members, dns = None, None if settings.cluster is None else settings.cluster.dns
     if settings.cluster is not None and dns is not None:
         members = DnsMembers(cluster.nodes, dns.host, dns.port, settings.cluster.address)
     return ClusterParts(cluster, front, proxy, counters, members)
+
+
+def _compare_prices(settings: Settings, cluster: Cluster, in_force: InForce) -> None:
+    """Have the cluster compare prices of regions, and tell other nodes of those here."""
+    given = None if settings.cluster is None else settings.cluster.price
+    sending, nodes = None if given is None else given.price, cluster.nodes
+
+    def offer() -> RegionOffer:
+        known = cluster.prices()
+        return RegionOffer({name: price for name in nodes.near if (price := known.get(name)) is not None}, sending)
+
+    def follow(regime: Regime) -> None:
+        cluster.exchanges = {route.name: route.exchange for route in regime.routes}
+
+    nodes.own_offer = offer
+    follow(in_force.regime)
+    in_force.followed_by(follow)
 
 
 def nodes_tls(settings: Settings) -> ServerContext | None:
@@ -105,6 +128,29 @@ def nodes_tls(settings: Settings) -> ServerContext | None:
         return server_context(tls.certificate_file, tls.key_file, client_ca_file=tls.ca_file)
     except ConfigError as error:
         raise ConfigError([f"cluster.{problem}" for problem in error.problems]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class NodesTls:
+    """Both ends of connections between nodes, for handshakes to come. `contents` tells it from others."""
+
+    server: ServerContext
+    client: ssl.SSLContext
+    contents: bytes
+
+
+def renewed_tls(settings: Settings) -> NodesTls | None:
+    """Certificates of connections between nodes, as their files are now; None: plain. Raises ConfigError."""
+    tls, server = None if settings.cluster is None else settings.cluster.tls, nodes_tls(settings)
+    if tls is None or server is None:
+        return None
+    client, read = _client_tls(tls), hashlib.sha256()
+    for file in (tls.certificate_file, tls.key_file, tls.ca_file):
+        try:
+            read.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise ConfigError([f"cluster.tls: {file} can't be read: {error.strerror}"]) from None
+    return NodesTls(server, client, read.digest())
 
 
 def _client_tls(tls: ClusterTls) -> ssl.SSLContext:
@@ -151,13 +197,12 @@ def cluster_of(
     if cluster is None:
         return None
     timeouts = timeouts_of(settings)
-    secret = cluster.secret
     nodes = Nodes(
         settings.node,
         members_of(settings),
         workers=place.workers,
         timeouts=timeouts,
-        secret=None if secret is None else secret.get_secret_value().encode(),
+        secrets=PeerSecrets(cluster.secrets()),
         tls=None if cluster.tls is None else _client_tls(cluster.tls),
         clock=clock,
         near=cluster.near,

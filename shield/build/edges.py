@@ -25,12 +25,12 @@ def edge_targets(settings: Settings) -> list[EdgeTarget]:
 def edge_purges_of(
     settings: Settings, place: Seat, *, conducts: Callable[[], bool], clock: Callable[[], float]
 ) -> EdgePurges:
-    """What passes purges on, for the worker in this seat. What waits is in the state directory; without one where the
-    workers' sockets are, as long as the node runs.
+    """What passes purges on, for the worker in this seat. What waits is in the state directory; without one in
+    the node's private directory, as long as it runs.
     """
 
     def where() -> Path:
-        directory = place.state or (Path(place.peers[0]).parent if place.peers else passing_directory())
+        directory = place.state or place.private or passing_directory()
         return directory / f"edge-purges-{settings.node}.sqlite"
 
     return EdgePurges(EdgeOutbox(where), edge_targets(settings), conducts=conducts, clock=clock)

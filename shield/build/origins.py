@@ -196,6 +196,14 @@ def authorities_of(plan: Blueprint) -> ssl.SSLContext | None:
     return client_context(plan.settings.ca_file) if plan.settings.location().tls else None
 
 
+def all_authorities(settings: Settings) -> tuple[ssl.SSLContext, ...]:
+    """The TLS contexts for all origins. While they are held, an origin that is made has its context at once, in this
+    process and in those forked from it. Blocks. Raises ConfigError.
+    """
+    made = (client_context(each.ca_file) for each in settings.origins.values() if each.location().tls)
+    return tuple(dict.fromkeys(made))
+
+
 def origin_of(plan: Blueprint, credentials: Credentials | None, context: ssl.SSLContext | None) -> Origin:
     """An origin for use within the running event loop. Raises ConfigError."""
     name, origin, where = plan.name, plan.settings, plan.settings.location()

@@ -17,7 +17,7 @@ from shield.admin.doorkeeper import Doorkeeper
 from shield.alarms.signs import OwnSigns
 from shield.alarms.watch import AlarmWatch
 from shield.build.alarms import alarm_terms
-from shield.build.cluster import members_of
+from shield.build.cluster import NodesTls, members_of, renewed_tls
 from shield.build.drills import drill_terms
 from shield.build.edges import edge_targets
 from shield.build.edition import Edition
@@ -172,6 +172,10 @@ class PreparedEdition:
         parts.owners.use(among_workers(settings))
         if parts.nodes is not None and settings.cluster is not None and settings.cluster.dns is None:
             parts.nodes.use(members_of(settings))
+        if settings.cluster is not None:
+            parts.secrets.use_secrets(settings.cluster)
+        if drawn.nodes_tls is not None:
+            parts.secrets.use_tls(drawn.nodes_tls)
         parts.means.policy = fill_policy(settings)
         parts.spot_checks.use(spot_terms(settings, parts.workers))
         replies = replies_of(settings)
@@ -217,6 +221,7 @@ class _Drawn:
     probes: ProbePlan
     tracing: TracingTerms | None
     tls: ServerContext | None
+    nodes_tls: NodesTls | None
     tokens: AdminTokens
 
 
@@ -236,6 +241,7 @@ def _drawn(settings: Settings, workers: int, generation: int, before: Mapping[st
         probe_plan(settings, regime.routes),
         tracing_terms(settings, workers),
         listener_tls(settings),
+        renewed_tls(settings),
         admin_tokens(settings.admin),
     )
 

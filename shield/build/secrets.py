@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+from shield.build.cluster import NodesTls, renewed_tls
 from shield.build.listeners import listener_tls
 from shield.build.origins import credentials_of
 from shield.build.regime import access_rules, purge_access
@@ -18,7 +19,8 @@ from shield.build.tokens import admin_tokens
 from shield.complaints import Complaints
 from shield.config.access import AccessSettings
 from shield.config.anew import Anew
-from shield.config.loading import CERTIFICATES, Loaded
+from shield.config.cluster import ClusterSettings
+from shield.config.loading import CERTIFICATES, OF_NODES, Loaded
 from shield.config.places import KeyPath, dotted
 from shield.config.purging import PurgeMethodSettings
 from shield.config.settings import Settings
@@ -26,6 +28,7 @@ from shield.edge.tls import ServerContext
 from shield.errors import ConfigError
 from shield.origin.origins import Origins
 from shield.origin.signer import Credentials
+from shield.peers.cluster import Cluster
 from shield.regime import InForce
 from shield.replaced import Change, FileSet, Marks
 from shield.rules.alarms import AlarmCause, AlarmKind
@@ -33,25 +36,30 @@ from shield.rules.tokens import AdminTokens
 
 log = logging.getLogger("shield.secrets")
 
-Replacement = Credentials | Settings | AdminTokens | ServerContext
+Replacement = Credentials | Settings | AdminTokens | ServerContext | ClusterSettings | NodesTls
 """Settings: with other access rules, or secrets of PURGE."""
 
 _OF_PURGES: KeyPath = ("purge_method",)
+_OF_TLS = (CERTIFICATES, OF_NODES)
 
 
 class SecretFiles:
     """Updates origins, access rules, tokens and TLS listeners when their files are replaced. A service of the node.
 
-    Made and used within one event loop. `show` is called with each new context for TLS handshakes, `admit` with the
-    tokens of the admin API.
+    Made and used within one event loop. `show` is called with each new context for TLS handshakes with clients, and
+    `show_nodes` for those with other nodes; `admit` with the tokens of the admin API. `cluster` is that of the node,
+    if it has one.
     """
 
     name = "files with secrets"
 
-    def __init__(self, origins: Origins, in_force: InForce) -> None:
+    def __init__(self, origins: Origins, in_force: InForce, cluster: Cluster | None = None) -> None:
         self._origins = origins
+        self._nodes = None if cluster is None else cluster.nodes
+        self._nodes_tls = b""  # what is in use, if that is known
         self._in_force = in_force
         self.show: Callable[[ServerContext], None] = lambda context: None
+        self.show_nodes: Callable[[ServerContext], None] = lambda context: None
         self.admit: Callable[[AdminTokens], None] = lambda tokens: None
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
@@ -67,7 +75,7 @@ class SecretFiles:
         """Files that have been replaced, and can't be used."""
         return [
             AlarmCause(
-                AlarmKind.CERTIFICATE if path == CERTIFICATES else AlarmKind.CREDENTIALS,
+                AlarmKind.CERTIFICATE if path in _OF_TLS else AlarmKind.CREDENTIALS,
                 "" if path == CERTIFICATES else str(path[-1]),
                 f"{dotted(path)}: its files were replaced and can't be used; the old contents stay in use: {said}",
             )
@@ -78,10 +86,8 @@ class SecretFiles:
         """Follow the files of these settings from now on."""
         self._loaded = loaded
         self._access, self._purge_method = loaded.settings.access, loaded.settings.purge_method
-        self._groups = [
-            _Group(path, FileSet(files, loaded.certificates if path == CERTIFICATES else ()))
-            for path, files in loaded.files.items()
-        ]
+        used = {CERTIFICATES: loaded.certificates, OF_NODES: loaded.nodes_certificates}
+        self._groups = [_Group(path, FileSet(files, used.get(path, ()))) for path, files in loaded.files.items()]
         for origin in self._origins.all():
             path = ("origins", origin.name)
             origin.renew = self.look if path in loaded.files else None
@@ -143,6 +149,12 @@ class SecretFiles:
             return
         if isinstance(value, AdminTokens):
             self.admit(value)
+        elif isinstance(value, ClusterSettings):
+            if not self.use_secrets(value):
+                return
+        elif isinstance(value, NodesTls):
+            if not self.use_tls(value):
+                return
         elif isinstance(value, Settings):
             if group.path == _OF_PURGES:
                 value = value.model_copy(update={"access": self._access})
@@ -156,6 +168,19 @@ class SecretFiles:
         else:
             self.show(value)
         log.info("%s: its files were replaced; the new contents are used from now on", name)
+
+    def use_secrets(self, cluster: ClusterSettings) -> bool:
+        """Sign for other nodes by the secrets of these settings; whether they are others than before."""
+        return self._nodes is not None and self._nodes.use_secrets(cluster.secrets())
+
+    def use_tls(self, tls: NodesTls) -> bool:
+        """Shake hands with other nodes by these from now on; whether they are others than before."""
+        if self._nodes is None or tls.contents == self._nodes_tls:
+            return False
+        self._nodes_tls = tls.contents
+        self._nodes.use_tls(tls.client)
+        self.show_nodes(tls.server)
+        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -186,7 +211,7 @@ def _inspect(groups: Iterable[_Group], loaded: Loaded, now: float) -> list[_Find
             found.append(_Finding(group, marks, None, [f"{group.files.missing(marks)} is gone"]))
         elif change is Change.WHOLE:
             changed.append((group, marks))
-    anew = Anew(loaded.source) if any(group.path != CERTIFICATES for group, _ in changed) else None
+    anew = Anew(loaded.source) if any(group.path not in _OF_TLS for group, _ in changed) else None
     for group, marks in changed:
         try:
             value, problems = _value(group.path, loaded.settings, anew), []
@@ -201,7 +226,11 @@ def _value(path: KeyPath, settings: Settings, anew: Anew | None) -> Replacement:
     """The value for the present contents of files. Raises ConfigError."""
     if path == CERTIFICATES:
         return cast(ServerContext, listener_tls(settings))
+    if path == OF_NODES:
+        return cast(NodesTls, renewed_tls(settings))
     assert anew is not None
+    if path == ("cluster",):
+        return anew.of_cluster()
     if path == ("admin",):
         return admin_tokens(anew.of_admin())
     if path == ("access",):

@@ -92,7 +92,7 @@ def spreader_of(
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
     nodes.orders[TARGET] = spreader.exchange.answer
-    cluster.copies.covers = spreader.covers
+    cluster.copies.covers, cluster.position = spreader.covers, spreader.position
     return spreader
 
 
@@ -119,11 +119,11 @@ def _limits(
 
 
 def _journal(settings: Settings, place: Seat, clock: Callable[[], float]) -> OrderJournal:
-    """In the state directory; without one where the workers' sockets are, as long as the node runs."""
+    """In the state directory; without one in the node's private directory, as long as it runs."""
     name = f"orders-{settings.node}.sqlite"
     if place.state is not None:
         return OrderJournal(place.state / name, settings.node, clock=clock)
-    directory = Path(place.peers[0]).parent if place.peers else passing_directory()
+    directory = place.private or passing_directory()
     return OrderJournal(directory / name, settings.node, clock=clock, is_kept=False)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shield.build.usage import all_prices, sites_of
-from shield.cli.check import read
+from shield.cli.check import old_prices, read
 from shield.cli.ledgers import ledgers_of
 from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
@@ -80,6 +80,8 @@ def cost(
         _print_table(found, by, of, whole)
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
+        for note in old_prices(settings, datetime.fromtimestamp(now, UTC).date()):
+            print(note)
     return 0
 
 

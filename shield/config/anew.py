@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shield.config.access import AccessSettings
 from shield.config.admin import AdminSettings
+from shield.config.cluster import ClusterSettings
 from shield.config.loading import SettingsSource, lines
 from shield.config.origin import SECRETS
 from shield.config.places import KeyPath, Tree
@@ -42,6 +43,10 @@ class Anew:
     def of_purge_method(self) -> PurgeMethodSettings:
         """The same of the section on PURGE."""
         return self._section(("purge_method",), PurgeMethodSettings)
+
+    def of_cluster(self) -> ClusterSettings:
+        """The cluster section. Raises ConfigError if its secrets can't be read, or aren't valid."""
+        return self._section(("cluster",), ClusterSettings)
 
     def of_admin(self) -> AdminSettings:
         """The admin section. Raises ConfigError if its secrets can't be read, or aren't valid."""

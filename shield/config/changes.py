@@ -18,7 +18,10 @@ _FIXED = ("node", "listen", "workers", "cache", "state_directory", "ledger")
 _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
-_OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key != "nodes"])
+_PROOFS = ("secret", "tls")
+"""Keys of `cluster` that need a restart if they are added or removed: they decide on how nodes prove who they are."""
+
+_OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key not in ("nodes", "secret_file", *_PROOFS)])
 """Keys of `cluster` that need a restart: its listener, connections, bus and journal are made of them."""
 
 _WHOLE = ("tls", "cluster")
@@ -30,7 +33,7 @@ def held_over(running: Settings, given: Settings) -> Settings:
     update: dict[str, Any] = {key: getattr(running, key) for key in _FIXED}
     update["admin"] = given.admin.model_copy(update={key: getattr(running.admin, key) for key in _OF_ADMIN})
     if running.cluster is not None and given.cluster is not None:
-        kept = {key: getattr(running.cluster, key) for key in _OF_CLUSTER}
+        kept = {key: getattr(running.cluster, key) for key in _of_cluster(running.cluster, given.cluster)}
         update["cluster"] = given.cluster.model_copy(update=kept)
     for key in _WHOLE:
         if (getattr(running, key) is None) is not (getattr(given, key) is None):
@@ -45,7 +48,7 @@ def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
     ]
     found += [f"admin.{key}" for key in _OF_ADMIN if getattr(running.admin, key) != getattr(given.admin, key)]
     if running.cluster is not None and given.cluster is not None:
-        for key in _OF_CLUSTER:
+        for key in _of_cluster(running.cluster, given.cluster):
             if getattr(running.cluster, key) != getattr(given.cluster, key):
                 found.append(f"cluster.{key}")
     found += [key for key in _WHOLE if (getattr(running, key) is None) is not (getattr(given, key) is None)]
@@ -54,10 +57,16 @@ def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
 
 def needs_restart(path: Sequence[str]) -> bool:
     """Whether a change of this key, or of those below it, waits for a restart. (`tls` and `cluster` as a whole do if
-    they are added or removed.)
+    they are added or removed, and so do `cluster.secret` and `cluster.tls`.)
     """
     of_section = {"admin": _OF_ADMIN, "cluster": _OF_CLUSTER}.get(path[0], ())
     return path[0] in _FIXED or (len(path) > 1 and path[1] in of_section)
+
+
+def _of_cluster(running: ClusterSettings, given: ClusterSettings) -> tuple[str, ...]:
+    """Keys of the section that need a restart, if they differ."""
+    proofs = [key for key in _PROOFS if (getattr(running, key) is None) is not (getattr(given, key) is None)]
+    return (*_OF_CLUSTER, *proofs)
 
 
 def _differing(one: object, other: object, path: KeyPath) -> Iterator[KeyPath]:

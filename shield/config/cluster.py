@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
 from shield.bus.address import engine_address
+from shield.config.price import PriceSettings
 from shield.config.section import (
     File,
     Listen,
@@ -34,7 +35,7 @@ FILES = (
 )
 """Keys that hold a path; in YAML, relative to the directory of that file."""
 
-_LEAST_CHARACTERS = 32
+_LEAST_CHARACTERS, _MOST_SECRETS = 32, 4
 _NAME_SCHEMA = {"type": "string", "pattern": r":[0-9]{1,5}$", "examples": ["shield.shield.svc:7071"]}
 
 
@@ -48,10 +49,19 @@ def _address(value: str) -> str:
 IpAddress = Annotated[str, AfterValidator(_address)]
 
 
-def _is_long(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < _LEAST_CHARACTERS:
+def _are_secrets(value: SecretStr) -> SecretStr:
+    found = _lines(value)
+    if not all(line.isascii() and line.isprintable() and " " not in line for line in found):
+        raise ExpectedError("expected printable ASCII without blanks; of several secrets each on a line of its own")
+    if not found or min(map(len, found)) < _LEAST_CHARACTERS:
         raise ExpectedError(f"expected {_LEAST_CHARACTERS} characters at least; openssl rand -hex 32 makes good ones")
+    if len(found) > _MOST_SECRETS:
+        raise ExpectedError(f"expected {_MOST_SECRETS} lines at most, each with a secret, the newest first")
     return value
+
+
+def _lines(value: SecretStr) -> list[str]:
+    return [line for line in map(str.strip, value.get_secret_value().splitlines()) if line]
 
 
 class ClusterNode(Section):
@@ -115,12 +125,19 @@ class ClusterSettings(Section):
     near: tuple[Name, ...] = Field(
         default=(),
         description="Origins that this node's region is near to. Nodes of other regions then ask this one for their "
-        "objects, if it is nearer to them than the origin by measurement.",
+        "objects, if it is nearer to them than the origin, or cheaper, by measurement.",
     )
-    secret: Annotated[Secret, AfterValidator(_is_long)] | None = Field(
+    price: PriceSettings | None = Field(
         default=None,
-        description="Secret of all nodes, by which they sign requests to each other; 32 characters at least. Without "
-        "tls, what they send each other can be read on the way: only for a network of your own.",
+        description="Price of what this node sends to nodes of other regions. With it, and prices of origins, "
+        "another region is also asked where that is cheaper, and not asked where it is dearer, as the route's "
+        "exchange has it. If omitted: prices don't count.",
+    )
+    secret: Annotated[SecretStr, AfterValidator(_are_secrets)] | None = Field(
+        default=None,
+        description="Secret of all nodes, by which they sign requests to each other; 32 characters at least. Several "
+        "lines are as many secrets, the newest first: requests may be signed by any of them. Without tls, what nodes "
+        "send each other can be read on the way: only for a network of your own.",
     )
     secret_file: File | None = Field(default=None, description="File with the secret.")
     tls: ClusterTls | None = Field(
@@ -161,6 +178,10 @@ class ClusterSettings(Section):
         description="Rate limits while the bus is away: each node gives its part, or refuses whatever a limit "
         "concerns. Divided, since the bus must not take clients down with it.",
     )
+
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets, the newest first."""
+        return () if self.secret is None else tuple([line.encode() for line in _lines(self.secret)])
 
     def listens_on(self, node: str, worker: int) -> ListenAddress | None:
         """The address on which a worker of this node listens for other nodes; None if it isn't known."""

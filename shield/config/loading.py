@@ -32,6 +32,9 @@ SECRET_DIRECTORIES = (Path("/run/secrets"),)
 CERTIFICATES: KeyPath = ("tls",)
 """What `Loaded.files` has those of listeners under."""
 
+OF_NODES: KeyPath = ("cluster", "tls")
+"""And those of connections between nodes."""
+
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
 
@@ -96,8 +99,9 @@ class Loaded:
     settings with unwelcome effects.
 
     `files` are the files with secrets and certificates that may be replaced while the node runs, by their owners:
-    `("origins", "fra")`, `("admin",)`, `("access",)`, `("purge_method",)`, `("tls",)`. `certificates` are marks of
-    the last, made before they are read.
+    `("origins", "fra")`, `("admin",)`, `("access",)`, `("purge_method",)`, `("tls",)`, `("cluster",)`,
+    `("cluster", "tls")`. `certificates` and `nodes_certificates` are marks of those of TLS, made before they are
+    read.
     """
 
     settings: Settings
@@ -106,6 +110,7 @@ class Loaded:
     source: SettingsSource
     files: Mapping[KeyPath, tuple[Path, ...]]
     certificates: Marks
+    nodes_certificates: Marks
     given: Settings  # as written: in `settings`, keys that need a restart may be older
     sources: Mapping[KeyPath, str] = field(default_factory=dict)  # where each value of `given` was given
 
@@ -147,10 +152,10 @@ def _loaded(source: SettingsSource, running: Settings | None) -> Loaded:
     if problems:
         raise ConfigError([f"{line} (until the node is restarted)" for line in lines(problems)])
     files = _files(settings, tree)
-    certificates = marks_of(files.get(CERTIFICATES, ()))
+    certificates, of_nodes = [marks_of(files.get(group, ())) for group in (CERTIFICATES, OF_NODES)]
     notes = (*read.notes, *notes_on(settings, tree))
     secrets, sources = _secrets(settings, tree), sources_of(tree)
-    return Loaded(settings, secrets, notes, source, files, certificates, given, sources)
+    return Loaded(settings, secrets, notes, source, files, certificates, of_nodes, given, sources)
 
 
 def _validated(tree: Tree) -> tuple[Settings | None, list[Problem]]:
@@ -177,17 +182,15 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
     found: dict[KeyPath, list[Path]] = {}
     for path in _secret_keys(settings):
         place = tree.place(path)
-        if place.layer is Layer.FILE and path[0] not in (
-            "alarms",
-            "cluster",
-            "purge",
-            "tracing",
-        ):  # these are read with a reload
+        is_read_again = path[0] not in ("alarms", "purge", "tracing")  # else with a reload
+        if place.layer is Layer.FILE and is_read_again and path != ("cluster", "bus"):  # that one at a start
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
     if settings.tls is not None:
         certificate = None if settings.access is None else settings.access.client_certificate
         found[CERTIFICATES] = [settings.tls.certificate_file, settings.tls.key_file]
         found[CERTIFICATES] += [] if certificate is None else [certificate.ca_file]
+    if settings.cluster is not None and (tls := settings.cluster.tls) is not None:
+        found[OF_NODES] = [tls.certificate_file, tls.key_file, tls.ca_file]
     return {group: tuple(dict.fromkeys(files)) for group, files in found.items()}
 
 

@@ -11,7 +11,7 @@ which calls back; reading is paused meanwhile, and pipelined requests wait unpar
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shield.edge.front import Front
 from shield.edge.life import ConnectionLife
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shield.edge")
 
-_END = b"\r\n"
-_CLOSE = b"connection: close\r\n\r\n"
-_CHUNKED = b"transfer-encoding: chunked\r\n"
-_JOIN_BELOW = 16 * 1024  # a body up to this size is copied behind its head: one buffer is cheaper to send than three
-_IDLE, _LATER, _OPEN = Reading.IDLE, Reading.LATER, Life.OPEN  # globals: one lookup on the hot path instead of two
+_END: Final = b"\r\n"
+_CLOSE: Final = b"connection: close\r\n\r\n"
+_CHUNKED: Final = b"transfer-encoding: chunked\r\n"
+_JOIN_BELOW: Final = (
+    16 * 1024
+)  # a body up to this size is copied behind its head: one buffer is cheaper to send than three
+_IDLE: Final = Reading.IDLE  # globals: one lookup on the hot path instead of two
+_LATER: Final = Reading.LATER
+_OPEN: Final = Life.OPEN
 
 
 class ClientConnection(ConnectionLife):

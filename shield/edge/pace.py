@@ -33,7 +33,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from shield.rules.limits import ClientLimits
 
@@ -41,7 +41,7 @@ UNSENT = 128 << 10
 """Bytes for a client that the kernel keeps at most while its answer comes from an origin, but for the last write's:
 else it takes megabytes of what nobody may ever read, and they would count as taken."""
 
-METERED = 512 << 10
+METERED: Final = 512 << 10
 """Bytes of an answer from an origin above which that begins with the answer, and not only when it comes to matter."""
 
 _LINGER_SWEEPS = 2  # in which a client may still send something after it has taken its last response

@@ -9,23 +9,24 @@ bytes are left to llhttp and to the checks in `reading` and `turn`.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from shield.edge.turn import LOOKED_AT, is_host
 from shield.messages import NOTABLE, Field, Request
 from shield.rules.loops import has_passed, may_be_forwarded
 
-WATCHED = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
+WATCHED: Final = NOTABLE | {b"host", b"proxy-connection", b"cdn-loop"}
 """Names of the fields that are inspected while a head is read."""
 
-KEEP_ALIVE = (b"keep-alive", b"Keep-Alive")
-_CLOSE = (b"close", b"Close")
-_LINES = 1024  # remembered, and as many from before them
-_SPECIAL_LINES = 256
-_LONGEST = 256  # a line that is longer is hardly one that comes again
+KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
+_CLOSE: Final = (b"close", b"Close")
+_LINES: Final = 1024  # remembered, and as many from before them
+_SPECIAL_LINES: Final = 256
+_LONGEST: Final = 256  # a line that is longer is hardly one that comes again
 
-_END = b"\r\n\r\n"
-_request_line = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1").fullmatch
-_field_line = re.compile(
+_END: Final = b"\r\n\r\n"
+_request_line: Final = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1").fullmatch
+_field_line: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)"
 ).fullmatch
 

@@ -37,7 +37,7 @@ _LINE_OVERHEAD = 14  # of a head in HTTP/1.1: spaces, version, and the line ends
 _FIELD_OVERHEAD = 4
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Turn:
     """A request with a complete head, and the connection's next step. With `error` it is refused for that reason.
 
@@ -48,9 +48,27 @@ class Turn:
     keep_alive: bool
     http10: bool
     began: float
-    error: RequestError | None = None
-    regime: Regime | None = None  # of a queued request: the regime under which it was admitted; None: that in force
-    awaits_body: bool = False  # its chunked body is expected, and must be empty
+    error: RequestError | None
+    regime: Regime | None  # of a queued request: the regime under which it was admitted; None: that in force
+    awaits_body: bool  # its chunked body is expected, and must be empty
+
+    def __init__(
+        self,
+        request: Request,
+        keep_alive: bool,
+        http10: bool,
+        began: float,
+        error: RequestError | None = None,
+        regime: Regime | None = None,
+        awaits_body: bool = False,
+    ) -> None:
+        self.request = request
+        self.keep_alive = keep_alive
+        self.http10 = http10
+        self.began = began
+        self.error = error
+        self.regime = regime
+        self.awaits_body = awaits_body
 
 
 def examined(

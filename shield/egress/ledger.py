@@ -208,8 +208,9 @@ class Ledger:
         known = {note.origin: note.site for note in _sites_in(file)}
         for name, site in sites.items():
             if known.get(name) != site:
-                row = (name, int(now) // MINUTE * MINUTE, *site)
-                file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", row)
+                # A minute in which it moves is still the old site's.
+                at = int(now) // MINUTE * MINUTE + (MINUTE if name in known else 0)
+                file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", (name, at, *site))
 
     def _add_tags(self, file: sqlite3.Connection, worker: WorkerUsage, now: float) -> None:
         for statement in _TAG_SCHEMA.split(";"):

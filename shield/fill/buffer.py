@@ -104,9 +104,12 @@ class FillBuffer:
         """Bytes at an offset, as many as lie in one piece; None when they aren't held (yet, or any more)."""
         if offset >= self.received:
             return None
-        index, inside = divmod(offset, BLOCK)
-        if index < len(self._blocks):
-            found = self._blocks[index]
+        blocks = self._blocks
+        if offset == 0 and not blocks and not self._trimmed:
+            return self._pieces[0]
+        index, inside = offset // BLOCK, offset % BLOCK
+        if index < len(blocks):
+            found = blocks[index]
         else:
             index = bisect_right(self._offsets, offset) - 1
             if index < 0:

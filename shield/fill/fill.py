@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from shield.errors import Fault, OriginError
@@ -52,15 +52,9 @@ from shield.trace import FetchTrace
 log = logging.getLogger("shield.fill")
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Fill:
     """One fetch and its readers. Made by `FillTable` only."""
 
-    question: Question
-    _means: Means
-    _registry: Registry[Fill]
-    background: bool = False  # continues without readers
-    phase: Phase = Phase.OPENING
     start: int = 0  # absolute offset of its first byte
 
     # known once the head is there
@@ -73,7 +67,6 @@ class Fill:
     origin: str | None = None
     by_peer: bool = False
     by_node: bool = False  # of the cluster
-    keep: Keeping = Keeping.ALL
     was_hit: bool = False  # of another worker: for clients it is a hit of the node
     detail: str | None = None  # more on its outcome, for Cache-Status and logs
     attempts: int = 0  # requests to origins
@@ -86,10 +79,6 @@ class Fill:
     committed: bool = False
     failure: Failed | OriginError | None = None
 
-    generation: int = field(init=False)
-    _buffer: FillBuffer = field(init=False)
-    _readers: Readers = field(init=False)
-    _purse: Purse = field(init=False)
     _fetched: Fetched | None = None  # what the body comes from, at first
     _pacing: Pacing | None = None  # of that, once it may have to be held up
     _rest: Rest | None = None  # once that has broken off or is late
@@ -97,8 +86,16 @@ class Fill:
     _timer: asyncio.TimerHandle | None = None  # linger
     telling: Telling | None = None  # while several readers are told of progress
 
-    def __post_init__(self) -> None:
-        question, means = self.question, self._means
+    def __init__(
+        self, question: Question, means: Means, registry: Registry[Fill], *, background: bool = False
+    ) -> None:
+        """`background`: it continues without readers."""
+        self.question = question
+        self._means = means
+        self._registry = registry
+        self.background = background
+        self.phase = Phase.OPENING
+        self.keep = Keeping.ALL
         want = question.want
         if want.span is not None and not want.tentative:  # else it brings all of the object, or goes on in slices
             self.start = want.span.start

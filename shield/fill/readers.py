@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from shield.fill.buffer import FillBuffer
 from shield.messages import Request, ResponseHead
@@ -24,7 +24,7 @@ class Phase(Enum):
     FAILED = "failed"  # nothing more will come: an error before the head, an unclean end after it
 
 
-OVER = (Phase.COMPLETE, Phase.FAILED)
+OVER: Final = (Phase.COMPLETE, Phase.FAILED)
 
 
 class Reader(Protocol):

@@ -52,7 +52,7 @@ class HitForMiss(Enum):
     LEAVE = "leave"  # unknown: it isn't the whole object, or the request alone is the reason
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Question:
     """The fetch of a fill, and the request that caused it. `stored` is the entry to be validated, if any.
 
@@ -66,9 +66,29 @@ class Question:
     want: Want
     stored: Entry | None
     shared: bool
-    in_slices: bool = True
-    in_parts: bool = True
-    changed: Changed | None = None
+    in_slices: bool
+    in_parts: bool
+    changed: Changed | None
+
+    def __init__(
+        self,
+        resource: Resource,
+        request: Request,
+        want: Want,
+        stored: Entry | None,
+        shared: bool,
+        in_slices: bool = True,
+        in_parts: bool = True,
+        changed: Changed | None = None,
+    ) -> None:
+        self.resource = resource
+        self.request = request
+        self.want = want
+        self.stored = stored
+        self.shared = shared
+        self.in_slices = in_slices
+        self.in_parts = in_parts
+        self.changed = changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +104,7 @@ class FillTerms:
     keeps_slices: bool = True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Settlement:
     """The use of one response: `step`, and its details.
 
@@ -99,22 +119,60 @@ class Settlement:
     """
 
     step: Step
-    disposition: Disposition | None = None
-    head: StoredHead | None = None
-    length: int | None = None
-    tags: bytes = b""
-    entry: Entry | None = None
-    drops: bool = False
-    keeps_bytes: int = 0
-    span: Span | None = None
-    is_part: bool = False
-    is_too_small: bool = False
-    is_too_large: bool = False
-    hit_for_miss: HitForMiss = HitForMiss.LEAVE
-    sorts: bool = False
-    learns: tuple[bytes, ...] = ()
-    kept_until: float | None = None
-    of_equals: bool = False
+    disposition: Disposition | None
+    head: StoredHead | None
+    length: int | None
+    tags: bytes
+    entry: Entry | None
+    drops: bool
+    keeps_bytes: int
+    span: Span | None
+    is_part: bool
+    is_too_small: bool
+    is_too_large: bool
+    hit_for_miss: HitForMiss
+    sorts: bool
+    learns: tuple[bytes, ...]
+    kept_until: float | None
+    of_equals: bool
+
+    def __init__(
+        self,
+        step: Step,
+        disposition: Disposition | None = None,
+        head: StoredHead | None = None,
+        length: int | None = None,
+        tags: bytes = b"",
+        entry: Entry | None = None,
+        drops: bool = False,
+        keeps_bytes: int = 0,
+        span: Span | None = None,
+        is_part: bool = False,
+        is_too_small: bool = False,
+        is_too_large: bool = False,
+        hit_for_miss: HitForMiss = HitForMiss.LEAVE,
+        sorts: bool = False,
+        learns: tuple[bytes, ...] = (),
+        kept_until: float | None = None,
+        of_equals: bool = False,
+    ) -> None:
+        self.step = step
+        self.disposition = disposition
+        self.head = head
+        self.length = length
+        self.tags = tags
+        self.entry = entry
+        self.drops = drops
+        self.keeps_bytes = keeps_bytes
+        self.span = span
+        self.is_part = is_part
+        self.is_too_small = is_too_small
+        self.is_too_large = is_too_large
+        self.hit_for_miss = hit_for_miss
+        self.sorts = sorts
+        self.learns = learns
+        self.kept_until = kept_until
+        self.of_equals = of_equals
 
 
 def settle_ordinary(question: Question, fetched: Fetched, terms: FillTerms) -> Settlement | None:

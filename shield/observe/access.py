@@ -11,10 +11,11 @@ from typing import Literal
 
 from shield.chance import draw
 from shield.complaints import Complaints
+from shield.observe.lines import JsonLines
 from shield.observe.output import LogOutput
 from shield.observe.record import record_of
 from shield.outcome import End, Exchange, Outcome
-from shield.rules.log_lines import USUAL, combined_line, json_line
+from shield.rules.log_lines import USUAL, combined_line
 
 log = logging.getLogger("shield.observe")
 
@@ -58,7 +59,7 @@ class AccessLog:
     def use(self, terms: LogTerms) -> None:
         """Log by these from now on."""
         self.terms = terms
-        self._line = json_line if terms.style == "json" else combined_line
+        self._json = JsonLines(terms.names) if terms.style == "json" else None
         self._output.path = terms.path
 
     def write(self, exchange: Exchange) -> None:
@@ -75,7 +76,8 @@ class AccessLog:
         if self.held_bytes >= terms.max_bytes:
             self._drop(1, "their reader is too slow")
             return
-        text = self._line(record_of(exchange), terms.names)
+        json = self._json
+        text = combined_line(record_of(exchange), terms.names) if json is None else json.of(exchange)
         self._lines.append(text)
         self._waiting_bytes += len(text) + _OVERHEAD
 

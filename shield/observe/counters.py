@@ -5,21 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from shield.histograms import Histogram
 from shield.outcome import MISS, PEER_FILLED, PEER_HIT, End, Exchange, Forward
 
-NEVER = sys.maxsize
+NEVER: Final = sys.maxsize
 
-STANDS_FOR = 128
+STANDS_FOR: Final = 128
 """One in so many plain hits is measured, and stands for the others: no clock is read for these."""
 
-NO_RESPONSE = "abandoned"
+NO_RESPONSE: Final = "abandoned"
 """The word for a request whose client left before there was a response."""
 
-_OF_NODES = {PEER_HIT, PEER_FILLED}
-_METHODS = {b"GET": "GET", b"HEAD": "HEAD", b"OPTIONS": "OPTIONS", b"PURGE": "PURGE"}
-_STATUSES = {hundreds: f"{hundreds}xx" for hundreds in range(1, 6)}
+_OF_NODES: Final = {PEER_HIT, PEER_FILLED}
+_METHODS: Final = {b"GET": "GET", b"HEAD": "HEAD", b"OPTIONS": "OPTIONS", b"PURGE": "PURGE"}
+_STATUSES: Final = {hundreds: f"{hundreds}xx" for hundreds in range(1, 6)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from shield.rules.log_lines import LogValue
 
 _LONGEST = 1024  # characters of a text: the rest of it is only counted
 _NONE = Outcome()
-_OF_REQUEST = {b"host": "host", b"range": "range", b"referer": "referer", b"user-agent": "user_agent"}
+OF_REQUEST = {b"host": "host", b"range": "range", b"referer": "referer", b"user-agent": "user_agent"}
 
 
 def record_of(exchange: Exchange) -> dict[str, LogValue]:
@@ -38,8 +38,8 @@ def record_of(exchange: Exchange) -> dict[str, LogValue]:
     if exchange.key is not None:
         record["key"] = cut(exchange.key.partition(b" ")[0].decode("ascii", "replace"))
     for field, text in exchange.fields:
-        if field in _OF_REQUEST:
-            record[_OF_REQUEST[field]] = cut(text.decode("utf-8", "replace"))
+        if field in OF_REQUEST:
+            record[OF_REQUEST[field]] = cut(text.decode("utf-8", "replace"))
     return record
 
 

@@ -24,13 +24,14 @@ _GREATEST = frozenset(
         *("expected_bytes", "exchange_seconds", "most_readers", "its_workers", "workers_down"),
     }
 )
-_OF_THE_NODE = {  # by section: the disks are shared by all workers
+_OF_THE_NODE = {  # by section: disks are shared by all workers, and so are secrets
     "directory": frozenset(
         {
             *("entries", "entry_bytes", "slices", "segments", "segment_bytes", "index_bytes", "capacity_bytes"),
             *("unscanned", "oldest", "newest"),
         }
-    )
+    ),
+    "secret": frozenset({"accepted", "former_until"}),  # of the cluster
 }
 
 

@@ -6,10 +6,11 @@ import itertools
 import re
 import secrets
 from collections.abc import Sequence
+from typing import Final
 
 from shield.messages import Fields
 
-_usable = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
+_usable: Final = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}").fullmatch
 
 
 class RequestIds:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import xxhash
 
@@ -24,9 +24,9 @@ CAPACITY = 2048
 """Names of a kind in a generation; when there are more, the lesser half is forgotten."""
 
 _SENT = 200  # of each kind, to the worker that asks
-_LONGEST = 300  # characters of a name
-_FETCHED = ("miss", "bypass", "revalidated")
-_ABSENT = (404, 410)
+_LONGEST: Final = 300  # characters of a name
+_FETCHED: Final = ("miss", "bypass", "revalidated")
+_ABSENT: Final = (404, 410)
 
 N = TypeVar("N", str, bytes)
 T = TypeVar("T")

@@ -32,10 +32,15 @@ from shield.outcome import PEER_FILLED, PEER_HIT
 from shield.peers import words
 from shield.peers.asking import Respondent, ask
 from shield.peers.copies import HotCopies
-from shield.peers.nodes import Nodes, NodeWorker
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeWorker
 from shield.peers.owners import Owners
+from shield.rules.beyond import RegionHits, TwoWays
+from shield.rules.distance import sizes_of
 from shield.rules.heritage import Heritage
 from shield.rules.key import CacheKey
+from shield.rules.prices import Price
+from shield.rules.ranking import TYPICAL_BYTES
 
 log = logging.getLogger("shield.peers")
 
@@ -58,6 +63,7 @@ class ClusterStatistics:
     without: int = 0  # fetched here, since neither answered
     hits: int = 0  # among the first two: the node had it stored
     beyond: int = 0  # of keys that this one owns: answered by another region, which is near the origin
+    beyond_hits: int = 0  # of these: it had them stored
     refused: int = 0  # a node was asked that doesn't own the key, by its own ring
     failures: dict[str, int] = field(default_factory=dict)  # to answer, by node
 
@@ -80,6 +86,13 @@ class Cluster:
         self._asking: dict[tuple[bytes, int], int] = {}  # texts of keys, and whom a node is being asked for them
         self.distance: Callable[[str], float] = lambda origin: 0.0
         """The median time to an origin's first byte, in seconds; 0.0 before it was measured."""
+        self.prices: Callable[[], Mapping[str, Price | None]] = dict
+        """Those of reading from origins here, by name."""
+        self.exchanges: Mapping[str, float] = {}
+        """The seconds of waiting that a unit of money is worth, by a route's name."""
+        self.position: Callable[[], bytes] = lambda: b""
+        """What this node tells others of its position in the log of purges."""
+        self._region_hits: dict[str, RegionHits] = {}  # by region
         self._bequeathed: dict[bytes, tuple[str, asyncio.Future[bool]]] = {}  # by the key's text
         self._complaints = Complaints(log)
         self._figures = ClusterStatistics()
@@ -147,22 +160,40 @@ class Cluster:
         found: Answered | None = None
         if self.heritage.is_open and order[0] == self.nodes.own and len(order) > 1 and not want.validators:
             found = await self._inherit(order[1], key, request, want)
-        if found is None and (beyond := self._beyond(names, key)):
+        if found is None and (beyond := self._beyond(names, key, want)):
             found = await self._asked(beyond, key, request, want, hops=2)
             if found is not None:
+                was_hit = isinstance(found, Fetched) and found.detail == PEER_HIT
                 self._figures.beyond += 1
+                self._figures.beyond_hits += was_hit
+                self._hits_in(beyond[0]).note(was_hit=was_hit)
         return await self._owners.fetch(names, want) if found is None else found
 
-    def _beyond(self, names: Sequence[str], key: CacheKey) -> Sequence[str]:
+    def _beyond(self, names: Sequence[str], key: CacheKey, want: Want) -> Sequence[str]:
         """The key's first two nodes in another region, if that is near the best of these origins and this one isn't,
-        and they are nearer than that origin.
+        and they are nearer than that origin, or cheaper.
         """
         nodes = self.nodes
         if not nodes.regions or names[0] in nodes.near or (ring := nodes.ring_near(names[0])) is None:
             return ()
         order = ring.order(key.digest)[:2]
-        away, origin = nodes.round_trip(order[0]), self.distance(names[0])
-        return () if away is None or 0.0 < origin <= away else order
+        away = nodes.round_trip(order[0])
+        if away is None:
+            return ()
+        name, hits = names[0], self._hits_in(order[0])
+        here, offer, exchange = self.prices().get(name), nodes.offer(order[0]), self.exchanges.get(want.route, 0.0)
+        ways = TwoWays(name, away, self.distance(name), here, offer, _size(want), exchange)
+        if ways.is_better_beyond(hits.share) or (ways.is_better_beyond(1.0) and hits.explores()):
+            return order
+        return ()
+
+    def _hits_in(self, node: str) -> RegionHits:
+        """Those in the region of a node."""
+        region = self.nodes.members[node].region
+        hits = self._region_hits.get(region)
+        if hits is None:
+            hits = self._region_hits[region] = RegionHits()
+        return hits
 
     async def _inherit(self, name: str, key: CacheKey, request: Request, want: Want) -> Fetched | None:
         """The entry that the second of the key's order has stored.
@@ -180,7 +211,7 @@ class Cluster:
         self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
     ) -> Fetched | None:
         told: dict[bytes, bytes] = {}
-        further = (self.nodes.proof(want.method, request.target), words.STORED_ONLY)
+        further = (self.nodes.proof(name, want.method, request.target), words.STORED_ONLY)
         deadline = self._now() + _STORED_SECONDS
         other = Respondent(name, worker.pool)
         found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
@@ -258,7 +289,7 @@ class Cluster:
         return None
 
     async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
-        further: tuple[Field, ...] = (self.nodes.proof(want.method, request.target),)
+        further: tuple[Field, ...] = (self.nodes.proof(name, want.method, request.target),)
         if want.asks > 1:
             further += ((words.HOPS, b"%d" % want.asks),)
         deadline = self._now() + self._timeouts.first_byte
@@ -291,6 +322,16 @@ class Cluster:
     def _complain(self, name: str, error: OriginError) -> None:
         said = (name, error.fault.value, error.detail)
         self._complaints.say(name, self._now(), "node %s gave no response: %s: %s; asking the next", *said)
+
+
+def _size(want: Want) -> float:
+    """The bytes that are wanted, as far as that is known; else as many as responses of the route mostly have."""
+    if want.span is not None and not want.tentative:
+        return want.span.stop - want.span.start
+    if want.length is not None:
+        return want.length
+    sizes = [] if want.choice is None else list(want.choice.sizes)
+    return sizes_of(sizes[::2], sizes[1::2]).expected if any(sizes) else TYPICAL_BYTES
 
 
 def _holds_for_all(failed: Failed) -> bool:

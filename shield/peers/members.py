@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from shield.complaints import Complaints
-from shield.peers.nodes import NodeMember, Nodes
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeMember
 
 log = logging.getLogger("shield.peers")
 

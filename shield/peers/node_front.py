@@ -59,7 +59,7 @@ class NodeProxy(PeerProxy):
         """`is_tls`: connections have proved where they come from."""
         self.cluster = cluster
         self._workers = workers
-        self._secret = None if is_tls and cluster.nodes.secret is None else cluster.nodes.secret or b""
+        self._secrets = None if is_tls and not cluster.nodes.secrets.accepted else cluster.nodes.secrets
         self.orders = cluster.nodes.orders
         self.denied: dict[str, int] = {}  # requests, by the objection to them
         self._heat = Heat(times=HOT_HITS, seconds=HOT_SECONDS)
@@ -109,9 +109,8 @@ class NodeProxy(PeerProxy):
             body = base64.b64decode(b"".join(coded), validate=True) if coded else b""
         except binascii.Error:
             return "malformed body"
-        peer = peer_auth.sender_of(
-            value, self._secret, method=request.method, target=request.target, body=body, now=now
-        )
+        accepted = None if self._secrets is None else self._secrets.accepted
+        peer = peer_auth.sender_of(value, accepted, method=request.method, target=request.target, body=body, now=now)
         request.fields[:] = kept
         if not isinstance(peer, str) and request.target[:1] == b"*":
             request.fields.append((BODY, body))
@@ -158,6 +157,8 @@ class NodeProxy(PeerProxy):
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,
                 "near": list(nodes.near),
+                "offer": nodes.own_offer().plain(),
+                "secrets": nodes.secrets.told(now),
             }
             return _in_json(json.dumps(said).encode())
         if request.target in self.orders:

@@ -14,8 +14,7 @@ import json
 import logging
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -28,8 +27,11 @@ from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.peers import words
+from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode
 from shield.peers.watch import Watch
 from shield.rules import peer_auth
+from shield.rules.beyond import RegionOffer
+from shield.rules.peer_secrets import PeerSecrets
 from shield.rules.rendezvous import Rendezvous
 from shield.rules.ring import NodeRing
 
@@ -55,70 +57,14 @@ _QUIET_SECONDS = 0.5  # after which one that something waits for is asked for a 
 _HELLO_SECONDS = 1.5  # in which it has to answer: a node under a herd may be late
 _OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time to read the answer
 _NEWS_SECONDS = 30.0  # between two to one that isn't
+_CHANGING_SECONDS = 5.0  # the same while a new secret takes the place of another one
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
-
-
-@dataclass(frozen=True, slots=True)
-class NodeMember:
-    """A node of the cluster: the address of its first worker for other nodes (the others have the ports above), and
-    its weight: the share of the keys that it owns, as compared with others.
-    """
-
-    name: str
-    host: str
-    port: int
-    weight: float = 1.0
-    region: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatistics:
-    """Of another node, as this worker sees it. `down` are its workers that don't answer."""
-
-    name: str
-    address: str
-    region: str
-    workers: int
-    down: tuple[int, ...]
-    ring: str  # "" before it has told
-    version: str
-
-
-class NodeWorker:
-    """A worker of another node."""
-
-    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at")
-
-    def __init__(self, number: int, pool_number: int, pool: Pool, now: float) -> None:
-        self.number = number  # among all asked
-        self.pool_number = pool_number  # the worker's
-        self.pool = pool
-        self.heard = now
-        self.down_since: float | None = None
-        self.retry_at = 0.0
-        self.greeting: asyncio.Task[None] | None = None
-
-
-class OtherNode:
-    """Another node: what it has told of itself, and its workers as far as they were asked."""
-
-    __slots__ = ("asked", "greet_at", "member", "near", "ring", "round_trip", "version", "workers")
-
-    def __init__(self, member: NodeMember, workers: int) -> None:
-        self.member = member
-        self.workers = workers  # assumed to be as many as here, until it tells
-        self.ring = ""
-        self.version = ""
-        self.asked: dict[int, NodeWorker] = {}
-        self.greet_at = 0.0
-        self.near: tuple[str, ...] = ()
-        self.round_trip: float | None = None
 
 
 class Nodes:
     """Made and used within one event loop; `close` it.
 
-    `secret` signs requests; `tls` is the context of connections, None: they are plain. `near` are the origins that
+    `secrets` sign requests; `tls` is the context of connections, None: they are plain. `near` are the origins that
     this node's region is near to.
     """
 
@@ -129,14 +75,14 @@ class Nodes:
         *,
         workers: int,
         timeouts: Timeouts,
-        secret: bytes | None,
+        secrets: PeerSecrets,
         tls: ssl.SSLContext | None,
         clock: Callable[[], float],
         near: Collection[str] = (),
     ) -> None:
         self.own = own
         self.clock = clock
-        self.secret = secret
+        self.secrets = secrets
         self.loop = asyncio.get_running_loop()
         self._workers = workers
         self._timeouts = timeouts
@@ -149,10 +95,13 @@ class Nodes:
         self._leaving: set[asyncio.Task[None]] = set()
         self._ends = asyncio.Event()
         self._complaints = Complaints(log)
+        self._lacked = False  # some of the others didn't have the newest secret
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
+        self.own_offer: Callable[[], RegionOffer] = RegionOffer
+        """What this node tells of prices in its own."""
         self.regions: Mapping[str, NodeRing] = {}
         """The rings of other regions."""
         self.ring = NodeRing({own: 1.0})
@@ -203,6 +152,11 @@ class Nodes:
         """Seconds to a node and back, by its last greeting; None if there was none."""
         other = self._others.get(name)
         return None if other is None else other.round_trip
+
+    def offer(self, name: str) -> RegionOffer:
+        """What a node told of prices in its region."""
+        other = self._others.get(name)
+        return RegionOffer() if other is None else other.offer
 
     def others(self) -> tuple[str, ...]:
         """The names of the other members, sorted."""
@@ -261,12 +215,15 @@ class Nodes:
         worker = other.asked.get(number)
         if worker is None:
             member, self._made = other.member, self._made + 1
-            endpoint = Endpoint(member.name, member.host, member.port + number, self._tls)
-            resolver = Resolver(member.host, member.port + number)
-            pool = Pool(endpoint, timeouts=self._timeouts, limits=_LIMITS, resolver=resolver)
+            pool = self._pool(member, number)
             worker = other.asked[number] = NodeWorker(self._made, number, pool, self.loop.time())
             self._all[worker.number] = worker
         return worker
+
+    def _pool(self, member: NodeMember, number: int) -> Pool:
+        endpoint = Endpoint(member.name, member.host, member.port + number, self._tls)
+        resolver = Resolver(member.host, member.port + number)
+        return Pool(endpoint, timeouts=self._timeouts, limits=_LIMITS, resolver=resolver)
 
     async def waiting(self, name: str, worker: NodeWorker, work: Awaitable[T]) -> T:
         """The result of a request to a worker. Raises OriginError, also when the worker turns out to be down."""
@@ -300,7 +257,7 @@ class Nodes:
     async def _greeted(self, other: OtherNode, worker: NodeWorker) -> None:
         name, began = other.member.name, self.loop.time()
         try:
-            said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS)
+            said = await self._asked(worker, HELLO, b"", _HELLO_SECONDS, name=name)
         except OriginError as error:
             is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
             if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
@@ -334,10 +291,13 @@ class Nodes:
             told = json.loads(said)
             workers, other.ring, other.version = int(told["workers"]), str(told["ring"]), str(told["version"])
             other.near = tuple(map(str, told.get("near", ())))
+            other.offer = RegionOffer.read(told.get("offer"))
+            other.secrets, other.refusals = frozenset(map(str, told.get("secrets", ()))), 0
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:
             return
+        self._note_secrets()
         other.workers = workers
         for number in [number for number in other.asked if number >= workers]:
             worker = other.asked.pop(number)
@@ -376,9 +336,12 @@ class Nodes:
     def tick(self) -> None:
         """Call once a second: greets those that are down, and once in a while all: they may have changed."""
         now = self.loop.time()
+        if self.secrets.forget(self.clock()):
+            log.info("the former secret of the cluster is no longer accepted")
+        between = _NEWS_SECONDS if len(self.secrets.accepted) < 2 else _CHANGING_SECONDS
         for other in self._others.values():
             if now >= other.greet_at:
-                other.greet_at = now + (_NEWS_SECONDS if other.ring else _RETRY_SECONDS)
+                other.greet_at = now + (between if other.ring else _RETRY_SECONDS)
                 self._greet(self._worker(other, 0))
             for worker in list(other.asked.values()):
                 if worker.down_since is not None and now >= worker.retry_at:
@@ -401,33 +364,69 @@ class Nodes:
             raise OriginError(name, Fault.CONNECT, "it is down")
         return await self._asked(asked, target, body, seconds, name=name)
 
-    async def _asked(
-        self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str = ""
-    ) -> bytes:
+    async def _asked(self, worker: NodeWorker, target: bytes, body: bytes, seconds: float, *, name: str) -> bytes:
         deadline = self.loop.time() + seconds
         coded = b64encode(body)
         pieces = [(BODY, coded[at : at + _PIECE]) for at in range(0, len(coded), _PIECE)]
-        fields = (self.proof(b"GET", target, body), *pieces)
+        fields = (self.proof(name, b"GET", target, body), *pieces)
         try:
             async with asyncio.timeout(seconds):
                 head = words.request_head(b"GET", target, fields)
                 response = await worker.pool.fetch(Asked(head, b"GET", deadline))
                 if response.head.status != 200:
                     response.close()
-                    raise OriginError(name, Fault.REFUSED, f"it answers {response.head.status}")
+                    raise OriginError(name, Fault.REFUSED, self._refusal(name, response.head.status))
                 answer = await response.read(LARGEST)
         except TimeoutError:
             raise OriginError(name, Fault.FIRST_BYTE_TIMEOUT, f"no answer within {seconds:g} s") from None
         worker.heard = self.loop.time()
         return answer
 
-    def proof(self, method: bytes, target: bytes, body: bytes = b"") -> Field:
-        """The field line that proves where a request comes from."""
-        sender, ring = self.own.encode(), self.ring.id
+    def _refusal(self, name: str, status: int) -> str:
+        """What an answer with this status means; note it."""
+        if status != 403:
+            return f"it answers {status}"
+        if (other := self._others.get(name)) is not None:
+            other.secrets, other.refusals = frozenset(), other.refusals + 1
+        return "it answers 403: it has another secret, or clocks differ"
+
+    def proof(self, name: str, method: bytes, target: bytes, body: bytes = b"") -> Field:
+        """The field line that proves to a node where a request comes from."""
+        sender, ring, other = self.own.encode(), self.ring.id, self._others.get(name)
+        secret = self.secrets.signing(() if other is None else other.secrets, 0 if other is None else other.refusals)
         said = peer_auth.proof(
-            self.secret or b"", sender=sender, ring=ring, method=method, target=target, body=body, now=self.clock()
+            secret, sender=sender, ring=ring, method=method, target=target, body=body, now=self.clock()
         )
         return peer_auth.FIELD, said
+
+    # secrets and certificates
+
+    def use_secrets(self, secrets: Sequence[bytes]) -> bool:
+        """The settings have these from now on, the newest first; whether they are others than before."""
+        if not self.secrets.renew(secrets, self.clock()):
+            return False
+        self._lacked = True
+        for other in self._others.values():
+            other.greet_at = 0.0
+        return True
+
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Shake hands by this context from now on. Connections that are open end with their responses."""
+        self._tls = tls
+        for other in self._others.values():
+            for worker in other.asked.values():
+                before, worker.pool = worker.pool, self._pool(other.member, worker.pool_number)
+                self._later(self._retired(before))
+
+    def lacking(self) -> tuple[str, ...]:
+        """Other nodes that haven't told yet that they accept the newest secret."""
+        newest = self.secrets.newest
+        return tuple(sorted(name for name, other in self._others.items() if newest and newest not in other.secrets))
+
+    def _note_secrets(self) -> None:
+        if self._lacked and not self.lacking():
+            self._lacked = False
+            log.info("all other nodes accept the new secret of the cluster")
 
     def statistics(self) -> list[NodeStatistics]:
         return [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import Final
 
 from shield.messages import Field, ResponseHead
 from shield.rules import dates
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'  # RFC 9110 §8.8.3
-is_tag = re.compile(_TAG).fullmatch
+is_tag: Final = re.compile(_TAG).fullmatch
 """Matches a well-formed ETag (RFC 9110 §8.8.3), which can be sent in a condition. Origins that send theirs unquoted
 don't recognise it when it is quoted."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from functools import lru_cache
+from typing import Final
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -12,7 +13,7 @@ _MONTH_NUMBERS = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = 253402300799  # 9999-12-31 23:59:59: a year has four digits
-LONGEST = 40
+LONGEST: Final = 40
 """Bytes of a value that may be a date. An rfc850-date with "Wednesday" has 33; nothing longer is cached."""
 
 _TIME = rb"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d):(?P<second>[0-5]\d|60)"

@@ -7,13 +7,15 @@ cost at most `FREE` bytes more than twice what it wants; beyond that, only the w
 
 from __future__ import annotations
 
+from typing import Final
+
 from shield.rules import ranges
 from shield.rules.ranges import Span, Unsatisfiable
 
-FREE = 64 << 10
+FREE: Final = 64 << 10
 """Bytes that an origin may send for one request beyond twice the bytes that it wants."""
 
-GRID = FREE // 2
+GRID: Final = FREE // 2
 """Exact spans are extended to multiples of this: neighbouring requests share one fetch, and both ends together cost
 at most `FREE`. It is also the size of a fetch that only has to find out an object's length."""
 

@@ -92,7 +92,7 @@ class FreshnessRules:
         return status in self.negative and self.default_lifetime is not None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Freshness:
     """A stored response's times. `born` is the epoch time at which its age was 0, the others are seconds.
 
@@ -104,7 +104,14 @@ class Freshness:
     lifetime: float
     grace: float
     keep: float
-    error_grace: float = 0.0
+    error_grace: float
+
+    def __init__(self, born: float, lifetime: float, grace: float, keep: float, error_grace: float = 0.0) -> None:
+        self.born = born
+        self.lifetime = lifetime
+        self.grace = grace
+        self.keep = keep
+        self.error_grace = error_grace
 
     def age(self, now: float) -> float:
         """Current age in seconds (RFC 9111 §4.2.3); never negative, even if the clock was set back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from typing import Final
 
 from shield.messages import Field, Fields
 from shield.rules import hidden
@@ -11,18 +12,18 @@ from shield.rules.dates import LONGEST, epoch_of
 from shield.rules.freshness import Freshness
 
 # The fields that a 304 repeats of its 200 (RFC 9110 §15.4.5); the client has the others.
-_IN_NOT_MODIFIED = frozenset(
+_IN_NOT_MODIFIED: Final = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"last-modified", b"vary", b"via"}
     | {b"cache-groups", b"cache-tag", b"edge-cache-tag", b"surrogate-control", b"surrogate-key", b"xkey"}
 )
-_GUIDING = b"-cache-control"  # end of the names of targeted fields, which guide updates as well
+_GUIDING: Final = b"-cache-control"  # end of the names of targeted fields, which guide updates as well
 
 # Fields never in a 304, which has no body (§15.4.5); hidden fields are added separately.
-OF_A_BODY = frozenset({b"content-length", hidden.LINE})
+OF_A_BODY: Final = frozenset({b"content-length", hidden.LINE})
 
 _is_name = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _REMEMBERED = 1024  # cached names; origins use the same few
-_STATUS_LINES = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_STATUS_LINES: Final = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 
 
 _Lines = tuple[Field, ...]
@@ -161,4 +162,4 @@ class _ValidNames(dict[bytes, bool]):
         return found
 
 
-VALID_NAMES = _ValidNames()
+VALID_NAMES: Final = _ValidNames()

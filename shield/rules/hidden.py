@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
 from shield.messages import Field, Fields
 from shield.rules.structured import Item, parse_dictionary
 
-LINE = b"shield-hidden"
+LINE: Final = b"shield-hidden"
 
 _LINE = LINE + b": "
 _FIELDS = "fields"
-END = b":\r\n"
+END: Final = b":\r\n"
 """The end of a hidden line, and of hardly any other."""
 
 

@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import xxhash
@@ -22,7 +22,7 @@ MAX_PARAMETERS = 100
 """Parameters allowed in a query: genuine requests have fewer, and sorting them costs time."""
 
 # The usual case: no escapes, and no segment that is empty or begins with a dot.
-is_simple = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
+is_simple: Final = re.compile(rb"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?").fullmatch
 """Matches paths that are canonical by whatever rules, unless they are too long."""
 
 _simple_uri = re.compile(rb"(?:/[A-Za-z0-9_~:@!$&'()*+,;=-][A-Za-z0-9._~:@!$&'()*+,;=-]*)+/?").fullmatch

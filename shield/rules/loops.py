@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from shield.errors import RequestError
 from shield.messages import Field, Request
 from shield.rules.targeted import CAPABILITY
 
-NAME = b"cdn-loop"
+NAME: Final = b"cdn-loop"
 
 
 _LONGEST = 1024

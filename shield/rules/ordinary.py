@@ -70,7 +70,11 @@ class Ordinary:
             return None
         if self._fields.storage and b"accept-ranges" not in named:
             return None
-        fresh, born = known.freshness, float(min(made, request_time, response_time))
+        fresh, born = known.freshness, float(made)
+        if request_time < born:
+            born = request_time
+        if response_time < born:  # the clock was set back meanwhile
+            born = response_time
         if response_time - born >= fresh.lifetime:
             return None
         freshness = Freshness(born, fresh.lifetime, fresh.grace, fresh.keep, fresh.error_grace)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 
 FIELD = b"shield-auth"
 
@@ -43,20 +44,20 @@ class AskingNode:
 
 
 def sender_of(
-    value: bytes, secret: bytes | None, *, method: bytes, target: bytes, body: bytes, now: float
+    value: bytes, secrets: Sequence[bytes] | None, *, method: bytes, target: bytes, body: bytes, now: float
 ) -> AskingNode | str:
     """The sender of a request with this value of `FIELD`, or the objection to it.
 
-    `secret` None: the connection has proved it already (mutual TLS).
+    It may be signed by any of the secrets; None: the connection has proved it already (mutual TLS).
     """
     parts = value.split(b" ")
     if len(parts) != 4 or not parts[1].isdigit() or len(parts[1]) > 20:
         return "no proof" if not value else "malformed proof"
     sender, stamp, ring, mac = parts
-    if secret is None:
+    if secrets is None:
         return AskingNode(sender, ring)
-    wanted = _mac(secret, (sender, stamp, ring, method, target), body)
-    if not hmac.compare_digest(wanted, mac):
+    signed = (sender, stamp, ring, method, target)
+    if not any(hmac.compare_digest(_mac(secret, signed, body), mac) for secret in secrets):
         return "wrong secret"
     if abs(int(stamp) / 1000 - now) > WINDOW:
         return "clock or replay"

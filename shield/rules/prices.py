@@ -43,7 +43,8 @@ class Price:
     zone: str = UTC_NAME
 
     def __str__(self) -> str:
-        return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests"
+        months = "" if self.zone == UTC_NAME else f", by months of {self.zone}"
+        return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests{months}"
 
     def of(self, size: float, requests: float = 1.0) -> float:
         """The price of `size` bytes in this number of requests."""

@@ -87,7 +87,7 @@ def _aws(names: Mapping[str, str]) -> Callable[[ReportRow, int], ReportedRead | 
         if row.get(kind, "Usage") not in ("Usage", "DiscountedUsage") or row[product] != "AmazonS3":
             return None
         of = row[usage_type]
-        is_bytes, is_requests = _OUT(of) is not None, of.endswith("Requests-Tier2")
+        is_bytes, is_requests = _OUT(of) is not None, _GETS(of) is not None
         if not is_bytes and not is_requests:
             return None
         amount = _number(row, names["amount"])
@@ -105,6 +105,7 @@ def _aws(names: Mapping[str, str]) -> Callable[[ReportRow, int], ReportedRead | 
 
 
 _OUT = re.compile(r"Out-A?Bytes(-T[0-9])?$").search
+_GETS = re.compile(r"Requests(-[A-Z]+)?-Tier2$").search  # SIA, ZIA, INT, GLACIER and so on: of a storage class
 _LEGACY = {
     "kind": "lineItem/LineItemType",
     "product": "lineItem/ProductCode",
@@ -148,12 +149,13 @@ def _focus(row: ReportRow, gigabyte: int) -> ReportedRead | None:
     quantity = "ConsumedQuantity" if row.get("ConsumedUnit") else "PricingQuantity"
     unit = row.get(unit_column, "")
     size, calls = _bytes_of(unit, gigabyte), _calls_of(unit)
-    usage_type = row.get("x_UsageType", "")
     text = " ".join([row.get(name, "") for name in _DESCRIBING])
+    # AWS has its usage types in a column of its own, in version 1.2 as the meter.
+    of = row.get("x_UsageType", "") or (row.get("SkuMeter", "") if "x_Operation" in row else "")
     if size is not None:
-        is_read = _OUT(usage_type) is not None if usage_type else _EGRESS(text) is not None
+        is_read = _OUT(of) is not None if of else _EGRESS(text) is not None and _INGRESS(text) is None
     elif calls is not None:
-        is_read = usage_type.endswith("Requests-Tier2") if usage_type else _READS(text) is not None
+        is_read = (_GETS(of) if of else _READS(text)) is not None
     else:
         return None
     if not is_read:
@@ -172,8 +174,9 @@ def _focus(row: ReportRow, gigabyte: int) -> ReportedRead | None:
 
 _DESCRIBING = ("SkuMeter", "ChargeDescription", "x_SkuDescription", "SkuId")
 _EGRESS = re.compile(r"egress|transfer[- ]?out|data transfer|download|bandwidth|internet", re.IGNORECASE).search
+_INGRESS = re.compile(r"ingress|transfer[- ]?in\b|upload", re.IGNORECASE).search
 _READS = re.compile(r"\b(read|get|class b|tier ?2)\b", re.IGNORECASE).search
-_SIZE = re.compile(r"(bytes?|b|[kmgt]i?b|(?:kilo|mega|giga|tera)bytes?)", re.IGNORECASE).fullmatch
+_SIZE = re.compile(r"(bytes?|b|[kmgt]i?b|(?:kilo|mega|giga|tera|kibi|mebi|gibi|tebi)bytes?)", re.IGNORECASE).fullmatch
 _CALLS = re.compile(r"(?:([0-9]+)(k?) ?)?(?:requests?|operations?|api calls?|count)", re.IGNORECASE).fullmatch
 _EXACT = {"k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -184,7 +187,8 @@ def _bytes_of(unit: str, gigabyte: int) -> int | None:
     if _SIZE(unit) is None:
         return None
     power = _EXACT.get(unit[0].lower(), 0) if unit.lower() not in ("b", "byte", "bytes") else 0
-    base = 1024 if (unit[1:2].lower() == "i" and len(unit) == 3) or gigabyte == GIB else 1000
+    is_binary = (unit[1:2].lower() == "i" and len(unit) == 3) or unit[2:4].lower() == "bi"
+    base = 1024 if is_binary or gigabyte == GIB else 1000
     return int(base**power)
 
 
@@ -218,36 +222,45 @@ def _gcs(row: ReportRow, gigabyte: int) -> ReportedRead | None:
         return None
     at, agent = _number(row, "time_micros") / 1e6, row.get("cs_user_agent", "")
     sent = round(_number(row, "sc_bytes"))
-    return ReportedRead(at, at, row["cs_bucket"], 1, sent, reader=_reader(row["c_ip"], agent), is_ours=agent == OURS)
+    is_ours = agent.partition(",")[0] == OURS  # Google appends ",gzip(gfe)" to some
+    return ReportedRead(at, at, row["cs_bucket"], 1, sent, reader=_reader(row["c_ip"], agent), is_ours=is_ours)
 
 
-_S3_LINE = re.compile(
-    r'\S+ (\S+) \[([^\]]{1,64})\] (\S+) (\S+) \S+ (\S+) \S+ (?:"[^"]*"|-) (\S+) \S+ (\S+) \S+ \S+ \S+ '
-    r'(?:"[^"]*"|-) (?:"([^"]*)"|-)'
-).match
+_S3_BEGIN = re.compile(r'\S+ (\S+) \[([^\]]{1,64})\] (\S+) (\S+) \S+ (\S+) \S+ ("|- )').match
+# After the request line, in which quotes may be as clients sent them, as in the fields in quotes that follow.
+_S3_RESULT = re.compile(r'(?:"|-) (\S{3}|-) \S+ (\d+|-) (?:\d+|-) (?:\d+|-) (?:\d+|-) ').search
 S3_LOG = "S3 access log"
 
 
 def is_s3_line(line: str) -> bool:
     """Whether this is a line of an access log of S3."""
-    return _S3_LINE(line) is not None
+    return _s3_fields(line) is not None
 
 
 def s3_read(line: str) -> ReportedRead | None:
     """A line of an access log of S3; None if it is about no read. Raises ReportError."""
-    found = _S3_LINE(line)
-    if found is None:
+    fields = _s3_fields(line)
+    if fields is None:
         raise ReportError("line", "not one of an S3 access log")
-    bucket, moment, address, requester, operation, status, sent, agent = found.groups()
+    bucket, moment, address, requester, operation, status, sent, agent = fields
     if not operation.startswith(("REST.GET.", "REST.HEAD.", "WEBSITE.GET.", "WEBSITE.HEAD.")):
         return None
     if not status.isdigit() and status != "-":
         raise ReportError("HTTP status", f"expected a number, got {status[:40]}")
-    if not sent.isdigit() and sent != "-":
-        raise ReportError("Bytes Sent", f"expected a number, got {sent[:40]}")
     at, size = _log_time(moment), 0 if sent == "-" else int(sent[:18])
     who = address if requester == "-" else requester
-    return ReportedRead(at, at, bucket, 1, size, reader=_reader(who, agent or ""), is_ours=agent == OURS)
+    return ReportedRead(at, at, bucket, 1, size, reader=_reader(who, agent), is_ours=agent == OURS)
+
+
+def _s3_fields(line: str) -> tuple[str, ...] | None:
+    """Bucket, time, address, requester, operation, status, bytes sent, User-Agent; None for another line."""
+    begin = _S3_BEGIN(line)
+    result = None if begin is None else _S3_RESULT(line, begin.end(6) - len(begin[6]) + (begin[6] == '"'))
+    if begin is None or result is None:
+        return None
+    quoted = line[result.end() : line.rfind('"') + 1]  # the Referer and the User-Agent
+    start = quoted.rfind(' "')
+    return (*begin.groups()[:5], *result.groups(), quoted[start + 2 : -1] if start >= 0 else "")
 
 
 def _reader(who: str, agent: str) -> str:
@@ -279,7 +292,7 @@ def _time(row: ReportRow, column: str) -> float:
 @lru_cache(maxsize=256)
 def _epoch(text: str) -> float | None:
     try:
-        when = datetime.fromisoformat(text)
+        when = datetime.fromisoformat(text.removesuffix(" UTC"))  # as BigQuery writes it
         return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
@@ -309,31 +322,27 @@ def _bucket(resource: str) -> str:
     return name.rpartition("/")[2] if name.startswith("//") else name.partition("/")[0]
 
 
+_FOCUS_NEEDS = {
+    "ChargePeriodStart": "export it with this column",
+    "ChargePeriodEnd": "export it with this column",
+    "ResourceId": "export it with resource ids, else it doesn't tell buckets apart",
+}
+_FOCUS_USES = (
+    *("ChargePeriodStart", "ChargePeriodEnd", "ResourceId", "ChargeCategory", "EffectiveCost"),
+    *("ConsumedUnit", "ConsumedQuantity", "PricingUnit", "PricingQuantity", "BillingCurrency"),
+    *(*_DESCRIBING, "x_UsageType", "x_Operation"),
+)
 _BY_COLUMN: tuple[tuple[str, ReportFormat], ...] = (
     ("lineItem/UsageType", _aws_format("AWS Cost and Usage Report", _LEGACY)),
     ("line_item_usage_type", _aws_format("AWS Cost and Usage Report 2.0", _CUR_2)),
+    ("x_Operation", ReportFormat("AWS FOCUS export", _focus, _FOCUS_NEEDS, uses=_FOCUS_USES)),
+    ("ChargePeriodStart", ReportFormat("FOCUS export", _focus, _FOCUS_NEEDS, uses=_FOCUS_USES)),
     (
-        "ChargePeriodStart",
-        ReportFormat(
-            "FOCUS export",
-            _focus,
-            {
-                "ChargePeriodEnd": "export it with this column",
-                "ResourceId": "export it with resource ids, else it doesn't tell buckets apart",
-            },
-            uses=(
-                *("ChargePeriodStart", "ChargePeriodEnd", "ResourceId", "ChargeCategory", "EffectiveCost"),
-                *("ConsumedUnit", "ConsumedQuantity", "PricingUnit", "PricingQuantity", "BillingCurrency"),
-                *(*_DESCRIBING, "x_UsageType"),
-            ),
-        ),
-    ),
-    (
-        "downloaded_bytes",
+        "api_txn_class_b",
         ReportFormat(
             "B2 usage report",
             _b2,
-            dict.fromkeys(("date", "bucket_name", "api_txn_class_b"), "take a usage.*.csv as it is"),
+            dict.fromkeys(("date", "bucket_name", "downloaded_bytes"), "take a usage.*.csv as it is"),
         ),
     ),
     (

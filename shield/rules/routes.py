@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import xxhash
 
@@ -26,8 +26,8 @@ from shield.rules.ordinary import Ordinary
 from shield.rules.ranking import MOST_RANKED, OriginFacts, Strategy, drawn, order_of, seed_of
 from shield.rules.vary import Forwarding
 
-_MEMO_LIMIT = 16384
-_MEMO_TARGET = 512  # longer targets aren't remembered: bounds the memo's memory
+_MEMO_LIMIT: Final = 16384
+_MEMO_TARGET: Final = 512  # longer targets aren't remembered: bounds the memo's memory
 
 
 @dataclass(frozen=True, slots=True)

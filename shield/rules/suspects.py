@@ -54,19 +54,37 @@ REMEDIES: Mapping[SuspectKind, str] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class KeyTally:
     """A key without its variant: bytes `asked` of origins in so many `fetches`, with their price; and requests that
     were no plain hits, with the bytes `sent` for them: `ranges` and `bypassed` are among them.
     """
 
-    asked: int = 0
-    fetches: int = 0
-    money: float = 0.0
-    requests: int = 0
-    sent: int = 0
-    ranges: int = 0
-    bypassed: int = 0
+    asked: int
+    fetches: int
+    money: float
+    requests: int
+    sent: int
+    ranges: int
+    bypassed: int
+
+    def __init__(
+        self,
+        asked: int = 0,
+        fetches: int = 0,
+        money: float = 0.0,
+        requests: int = 0,
+        sent: int = 0,
+        ranges: int = 0,
+        bypassed: int = 0,
+    ) -> None:
+        self.asked = asked
+        self.fetches = fetches
+        self.money = money
+        self.requests = requests
+        self.sent = sent
+        self.ranges = ranges
+        self.bypassed = bypassed
 
     def plain(self) -> list[float]:
         return [self.asked, self.fetches, self.money, self.requests, self.sent, self.ranges, self.bypassed]
@@ -81,19 +99,35 @@ class KeyTally:
         self.bypassed += other.bypassed
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class NameTally:
     """A path with queries, or a client, by a sample of its requests: `seen` of them were missed and looked at, which
     stand for `missed` ones with so many `bytes` and their price; `others` were hits. `bits` tells how many of `seen`
     differ: their queries, or their paths; of very many, the first stand for all.
     """
 
-    missed: float = 0.0
-    bytes: float = 0.0
-    money: float = 0.0
-    others: float = 0.0
-    seen: int = 0
-    bits: int = 0
+    missed: float
+    bytes: float
+    money: float
+    others: float
+    seen: int
+    bits: int
+
+    def __init__(
+        self,
+        missed: float = 0.0,
+        bytes: float = 0.0,
+        money: float = 0.0,
+        others: float = 0.0,
+        seen: int = 0,
+        bits: int = 0,
+    ) -> None:
+        self.missed = missed
+        self.bytes = bytes
+        self.money = money
+        self.others = others
+        self.seen = seen
+        self.bits = bits
 
     def mark(self, number: int) -> None:
         """One with this hash is looked at."""

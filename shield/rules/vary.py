@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shield.errors import RequestError
 from shield.messages import Field, Request
@@ -43,7 +44,7 @@ _SET_BY_PROXIES = (b"x-forwarded-", b"cloudfront-forwarded-", b"ssl-client-", b"
 _S3_MEANS = (b"x-amz-", b"x-goog-", b"x-ms-", b"x-minio-", b"x-rgw-")
 _NEVER_BEGINNINGS = _SET_BY_PROXIES + _S3_MEANS
 
-MARK = b" vary="
+MARK: Final = b" vary="
 """Follows the text of the base key in that of a variant's key. Canonical paths and queries have no space."""
 
 _LONGEST_LIST = 4096  # bytes; longer lists aren't parsed

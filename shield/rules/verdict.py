@@ -189,7 +189,7 @@ class Reason(Enum):
     TOO_MANY_VARIANTS = "too-many-variants"  # its key already has as many variants as its route allows
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Disposition:
     """The use of a response, and the reason.
 
@@ -201,9 +201,25 @@ class Disposition:
     share: Share
     freshness: Freshness
     reason: Reason
-    dropped: frozenset[bytes] = _NOTHING
-    unstored: frozenset[bytes] = _NOTHING
-    by_request: bool = False
+    dropped: frozenset[bytes]
+    unstored: frozenset[bytes]
+    by_request: bool
+
+    def __init__(
+        self,
+        share: Share,
+        freshness: Freshness,
+        reason: Reason,
+        dropped: frozenset[bytes] = _NOTHING,
+        unstored: frozenset[bytes] = _NOTHING,
+        by_request: bool = False,
+    ) -> None:
+        self.share = share
+        self.freshness = freshness
+        self.reason = reason
+        self.dropped = dropped
+        self.unstored = unstored
+        self.by_request = by_request
 
 
 def judge_response(

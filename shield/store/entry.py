@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
 from shield.rules.key import CacheKey
 
-BLOCK = 1 << 20
+BLOCK: Final = 1 << 20
 """Bytes of every block of a body but the last: any offset is found by one division."""
 
-OVERHEAD = 400
+OVERHEAD: Final = 400
 """Bytes that an entry takes in RAM beside its own: fixed fields, tables, a turn in the tier, a ghost (measured)."""
 
 Block = bytes | bytearray | memoryview

@@ -25,23 +25,23 @@ MARK = Struct("<BqQ")
 A place is twice the number of its turn in the small queue, or that in the main queue and one.
 """
 
-MAX_FREQUENCY = 3
+MAX_FREQUENCY: Final = 3
 VARIANTS_SHARE = 8
 """The variants of one key use one in this many bytes of the capacity at most, or one entry of the largest size."""
 
 SHARDS: Final = 64
 """Parts of each table, by the hash of the key's text."""
 
-_SMALL_SHARE = 10  # the small queue's share of the capacity is one in this many
-_MIN_GHOSTS = 16  # of each shard, remembered beside one for each entry stored
-_STALE = 1024  # turns of keys that are gone, beside one for each entry that is there
-_TIDIED = 4  # turns that are looked at for each new one while there are more
+_SMALL_SHARE: Final = 10  # the small queue's share of the capacity is one in this many
+_MIN_GHOSTS: Final = 16  # of each shard, remembered beside one for each entry stored
+_STALE: Final = 1024  # turns of keys that are gone, beside one for each entry that is there
+_TIDIED: Final = 4  # turns that are looked at for each new one while there are more
 
-_SHORT = (1 << 30) - 1  # of a hash: what fits into the smallest kind of integer is enough
+_SHORT: Final = (1 << 30) - 1  # of a hash: what fits into the smallest kind of integer is enough
 
-_SIZE_AT = 9
-_PLACE = Struct("<q")
-_SIZE = Struct("<Q")
+_SIZE_AT: Final = 9
+_PLACE: Final = Struct("<q")
+_SIZE: Final = Struct("<Q")
 
 _Marked = TypeVar("_Marked")
 

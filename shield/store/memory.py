@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from shield.store.entry import Block, Body, Entry
 from shield.store.fifo import MAX_FREQUENCY, SHARDS, S3Fifo, use
 from shield.store.packed import HEAD_AT, INSIDE, is_inside, origin_of, pack, plain_fields, set_since, unpacked
 from shield.store.plain import MEMORY, Plain
 
-_plain = tuple.__new__  # without a call of Python code
+_plain: Final = tuple.__new__  # without a call of Python code
 
-_UNPACKED = 256  # entries kept as objects, too, for requests that need more than a head and a body
+_UNPACKED: Final = 256  # entries kept as objects, too, for requests that need more than a head and a body
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ SMALL: Final = 16 << 10
 """Bodies up to this size are copied behind their heads; they are sent in one piece with these, too."""
 
 _BEFORE_SINCE = "<BqQBHQIIdddfffdd"  # the first three as in `fifo.MARK`
-_FIXED = Struct(_BEFORE_SINCE + "QIIH")
-_PLAIN = Struct("<17xBHQIIddd")
-_SINCE = Struct("<Q")
+_FIXED: Final = Struct(_BEFORE_SINCE + "QIIH")
+_PLAIN: Final = Struct("<17xBHQIIddd")
+_SINCE: Final = Struct("<Q")
 _SINCE_AT: Final = Struct(_BEFORE_SINCE).size
 HEAD_AT: Final = _FIXED.size
 """The head begins here."""
@@ -35,9 +35,9 @@ _NO_CACHE: Final = 1
 _MUST_REVALIDATE: Final = 2
 _HAS_ETAG: Final = 4
 _ETAG_APART: Final = 8
-_ETAG_LINE = b"\r\netag: "
+_ETAG_LINE: Final = b"\r\netag: "
 
-plain_fields = _PLAIN.unpack_from
+plain_fields: Final = _PLAIN.unpack_from
 """What a plain hit needs: flags, status, the body's length, the ends of the head that clients get and of all that is
 before a body, and `plain_hit_until`, `born` and `lifetime` as an entry has them.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shield.messages import Field
 from shield.rules.changes import version_of
@@ -39,7 +40,7 @@ _LAST_PENDING = 64
 Then = Callable[[Entry | None], None]
 
 
-_plain = tuple.__new__  # without a call of Python code
+_plain: Final = tuple.__new__  # without a call of Python code
 
 
 @dataclass(slots=True)

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from shield.build.secrets import SecretFiles
 from shield.config.anew import Anew
 from shield.config.loading import Loaded, SettingsSource, load
 from shield.edge.tls import ServerContext
 from shield.rules.alarms import AlarmKind
 from shield.rules.certificates import parse_expiry
+from tests.bus.servers import free_port
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield
@@ -319,3 +321,43 @@ def test_certificates_are_shown_once_they_and_their_keys_are_whole(
     assert [context.expires for context in shown] == [parse_expiry(certificate.read_bytes())] != [None]
     assert len(caplog.messages) == 1
     assert "tls: the old contents stay in use" in caplog.text and "can't be used" in caplog.text
+
+
+# of a cluster
+
+
+def test_secrets_and_certificates_between_nodes_are_followed(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new, shown, authority = "old-" * 10, "new-" * 10, list[ServerContext](), Authority()
+    (tmp_path / "secret").write_text(old)
+    ca_file = authority.write(tmp_path)
+    certificate, key = authority.write_server(tmp_path, "fra-1")
+    tls = {"certificate_file": certificate.name, "key_file": key.name, "ca_file": ca_file.name}
+    nodes = {"test-1": f"127.0.0.1:{free_port()}", "test-2": f"127.0.0.1:{free_port()}"}
+    made = loaded(tmp_path, origin, cluster={"nodes": nodes, "secret_file": "secret", "tls": tls})
+
+    with caplog.at_level(logging.INFO, "shield.secrets"), node(made, clock) as shield:
+        secrets, found = shield.node.secrets, shield.node.nodes
+        assert found is not None and isinstance(secrets, SecretFiles)
+        secrets.show_nodes = shown.append
+        look(shield)
+        assert (found.secrets.accepted, shown) == ((old.encode(),), [])
+        first = found._tls
+
+        (tmp_path / "secret").write_text(f"{new}\n{old}\n")
+        look(shield)
+        assert found.secrets.accepted == (new.encode(), old.encode())
+
+        (tmp_path / "secret").write_text("short")
+        look(shield)
+        assert found.secrets.accepted == (new.encode(), old.encode())
+        assert [(cause.kind, cause.subject) for cause in secrets.troubles()] == [(AlarmKind.CREDENTIALS, "cluster")]
+
+        authority.write_server(tmp_path, "fra-1")
+        ca_file.write_text(authority.pem + Authority("the next").pem)
+        look(shield)
+        assert [context.expires for context in shown] == [parse_expiry(certificate.read_bytes())]
+        assert found._tls is not first
+    said = [message for message in caplog.messages if "used from now on" in message]
+    assert [message.partition(":")[0] for message in said] == ["cluster", "cluster.tls"]

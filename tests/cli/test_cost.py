@@ -120,6 +120,19 @@ def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixtur
     assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
 
 
+def test_a_list_price_that_was_read_long_ago_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["iad"]["price"] = "gcs-us-central1"
+    config.write_text(yaml.safe_dump(settings))
+
+    def said(days: float) -> str:
+        assert cost(config, by="origin", month=None, form="table", now=NOW + days * 86400.0) == 0
+        return capsys.readouterr().out
+
+    assert "origins.iad.price: a list price of 2026-09-03, which may have changed: https://" in said(200)
+    assert "which may have changed" not in said(0)
+
+
 def test_by_tag_lines_have_their_share_and_the_rest_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load(config.read_text())
     assert cost(config, by="tag", month=None, form="table", now=NOW) == 0
@@ -228,6 +241,7 @@ def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pyt
     ledger.use(Zones(), {"fra": old})
     ledger.flush([], NOW - 86400.0)
     ledger.use(Zones(), {"fra": new})
+    ledger.flush([], NOW - 60.0)
     ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
     del settings["origins"]["iad"]
     config.write_text(yaml.safe_dump(settings))

@@ -125,7 +125,7 @@ def test_sites_are_noted_when_they_change_and_the_last_one_outlasts_what_is_kept
     Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": new})).flush([], NOW + 2 * HOUR)
 
     minute = int(NOW) // MINUTE * MINUTE
-    later = [SiteNote("fra", minute + HOUR, new), SiteNote("iad", minute + HOUR, old)]
+    later = [SiteNote("iad", minute + HOUR, old), SiteNote("fra", minute + HOUR + MINUTE, new)]
     assert ledger.sites() == [SiteNote("fra", minute, old), *later]
     ledger.tend(NOW + 400 * DAY + HOUR / 2)
     assert len(ledger.sites()) == 3  # the first one says where it was within what is kept

@@ -52,6 +52,28 @@ def test_authorities_that_can_not_be_read_are_a_problem_of_the_settings(tmp_path
         client_context(path)
 
 
+def test_who_trusts_the_same_authorities_has_the_same_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = AUTHORITY.write(tmp_path)
+    first = client_context()
+
+    assert client_context() is first
+    assert client_context(own) is not first
+
+    before = client_context(own)
+    own.write_text(AUTHORITY.pem + Authority().pem)
+    assert client_context(own) is not before, "the file has changed"
+
+    system = tmp_path / "system.pem"
+    system.write_text(AUTHORITY.pem + Authority().pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    changed = client_context()
+    assert len(changed.get_ca_certs()) == 2, "other authorities of the system"
+    system.write_text(AUTHORITY.pem)
+    assert len(client_context().get_ca_certs()) == 1, "the system's have changed"
+
+
 @on_both_loops
 def test_the_server_is_asked_for_by_name_and_speaks_1_3(new_loop: LoopFactory, trusting: ssl.SSLContext) -> None:
     async def scenario() -> None:

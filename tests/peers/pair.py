@@ -92,8 +92,8 @@ def two(origin: FaultyOrigin, clock: FakeClock, **changes: Any) -> Iterator[Two]
     settings = settings_of({"fra": origin}, **changes)
     try:
         with (
-            Worker(settings, Seat(0, 2, shared, paths), clock) as asker,
-            Worker(settings, Seat(1, 2, shared, paths), clock) as owner,
+            Worker(settings, Seat(0, 2, shared, paths, private=directory), clock) as asker,
+            Worker(settings, Seat(1, 2, shared, paths, private=directory), clock) as owner,
         ):
             yield Two(asker, owner, shared, _owned_by(owner))
     finally:

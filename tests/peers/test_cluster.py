@@ -10,8 +10,10 @@ import pytest
 from shield.build.usage import usage_of
 from shield.errors import OriginError
 from shield.rules import peer_auth
+from shield.rules.beyond import RegionOffer
 from shield.rules.bill import FETCHED_ELSEWHERE, STORED_ELSEWHERE
 from shield.rules.heritage import TRIED
+from shield.rules.prices import Price
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
 from tests.doubles.faults import at_body, preceded_by
@@ -63,6 +65,7 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
         "without": 0,
         "hits": 1,
         "beyond": 0,
+        "beyond_hits": 0,
         "refused": 0,
         "inherited": 0,
     }
@@ -355,6 +358,30 @@ def test_a_region_is_not_asked_if_the_origin_is_nearer(origin: FaultyOrigin, clo
 
         assert answer.body == b"x"
         assert far.asked["beyond"] == 0
+
+
+def test_a_region_that_is_farther_is_asked_where_it_is_cheaper_and_not_where_it_is_dearer(
+    origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    near, there = {"fra-0": ["fra"]}, RegionOffer({"fra": Price(0.0)}, Price(0.02))
+    with three(
+        origin, clock, regions=["fra", "fra", "iad"], near=near, cluster={"price": {"egress": 0.02}}
+    ) as cluster:
+        far, other = cluster.nodes[2], cluster.nodes[0]
+        prices: dict[str, Price | None] = {"fra": Price(0.09)}
+        other.cluster.prices = lambda: {"fra": Price(0.0)}
+        far.cluster.prices, far.cluster.exchanges = lambda: prices, {"default": 1e9}
+        far.cluster.distance = lambda name: 1e-9
+        far.run(far.others.greet("fra-0"))
+        assert far.others.offer("fra-0") == there
+        for path in ("/a", "/b"):
+            origin.serves(path, b"x" * 1000, lifetime=60)
+
+        assert far.get("/a").status == 200 and far.asked["beyond"] == 1
+        prices["fra"], far.cluster.distance = Price(0.01), lambda name: 60.0
+        far.cluster.exchanges = {"default": 1e12}
+        far.cluster._region_hits["fra"]._turns = 1  # this fetch doesn't explore
+        assert far.get("/b").status == 200 and far.asked["beyond"] == 1
 
 
 def test_regions_that_both_take_the_other_to_be_near_do_not_wait_for_each_other(

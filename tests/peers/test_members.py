@@ -11,7 +11,9 @@ import pytest
 
 from shield.origin.terms import Timeouts
 from shield.peers.members import DnsMembers
-from shield.peers.nodes import NodeMember, Nodes
+from shield.peers.nodes import Nodes
+from shield.peers.other import NodeMember
+from shield.rules.peer_secrets import PeerSecrets
 
 
 class Names:
@@ -31,7 +33,15 @@ def test_the_members_are_the_addresses_of_a_name(caplog: pytest.LogCaptureFixtur
     async def run() -> list[tuple[str, tuple[str, ...]]]:
         names, seen = Names(), []
         members = {"fra-1": NodeMember("fra-1", "", 0)}
-        nodes = Nodes("fra-1", members, workers=2, timeouts=Timeouts(), secret=b"x" * 32, tls=None, clock=lambda: 0.0)
+        nodes = Nodes(
+            "fra-1",
+            members,
+            workers=2,
+            timeouts=Timeouts(),
+            secrets=PeerSecrets([b"x" * 32]),
+            tls=None,
+            clock=lambda: 0.0,
+        )
         dns = DnsMembers(nodes, "shield.svc", 7071, None, lookup=names.look)
         await dns.open()
         for hosts in (

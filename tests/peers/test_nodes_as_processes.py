@@ -42,29 +42,38 @@ def free_port() -> int:
             return int(first)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def origin() -> Iterator[FaultyOrigin]:
     """With the time of the nodes."""
     with FaultyOrigin(clock=time.time) as made:
         yield made
 
 
-@pytest.fixture
-def nodes(tmp_path: Path, origin: FaultyOrigin) -> Iterator[Sequence[Process]]:
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the certificates, which all nodes have."""
+    return tmp_path_factory.mktemp("nodes")
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def nodes(directory: Path, origin: FaultyOrigin, authority: Authority) -> Iterator[Sequence[Process]]:
     """They prove to each other by certificates who they are."""
-    port, authority = free_port(), Authority()
-    ca_file = authority.write(tmp_path)
-    certificate, key = authority.write_server(tmp_path, "node.test")
+    port = free_port()
+    ca_file = authority.write(directory)
+    certificate, key = authority.write_server(directory, "node.test")
     tls = {"certificate_file": str(certificate), "key_file": str(key), "ca_file": str(ca_file)}
     addresses = {name: f"127.0.0.{place + 1}:{port}" for place, name in enumerate(NAMES)}
     with ExitStack() as stack:
         made = []
         for name in NAMES:
-            directory = tmp_path / name
-            directory.mkdir()
-            file = settings_file(
-                directory, origin, node=name, workers=WORKERS, cluster={"nodes": addresses, "tls": tls}
-            )
+            own = directory / name
+            own.mkdir()
+            file = settings_file(own, origin, node=name, workers=WORKERS, cluster={"nodes": addresses, "tls": tls})
             made.append(Process(file))
         for node in made:
             stack.enter_context(node)
@@ -75,6 +84,32 @@ def nodes(tmp_path: Path, origin: FaultyOrigin) -> Iterator[Sequence[Process]]:
 def metric(node: Process, name: str) -> float:
     lines = node.admin("/metrics").body.decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+def test_certificates_of_another_authority_take_the_place_of_those_in_use(
+    nodes: Sequence[Process], origin: FaultyOrigin, authority: Authority, directory: Path
+) -> None:
+    others, ca_file, said = Authority("the next"), directory / "authority.pem", [len(node.said) for node in nodes]
+
+    def use(issuer: Authority, *accepted: Authority) -> None:
+        """All files are other ones, so that they count as whole at once."""
+        ca_file.write_text("".join(each.pem for each in accepted))
+        issuer.write_server(directory, "node.test")
+        for place, node in enumerate(nodes):
+            until(lambda: node.said.count("cluster.tls: its files were replaced", said[place]) == WORKERS)  # noqa: B023
+            said[place] = len(node.said)
+        for path in [f"/{issuer is others}-{len(accepted)}-{number}" for number in range(9)]:
+            origin.serves(path, b"x", lifetime=600)
+            for node in nodes:
+                with Client(node.port) as client:
+                    client.send(request(path))
+                    assert client.read().status == 200
+            assert origin.fetches(path) == 1
+        assert not any(metric(node, "shield_peer_node_down") for node in nodes)
+
+    use(authority, authority, others)
+    use(others, authority, others)
+    use(others, others)
 
 
 def test_a_herd_makes_one_request_and_no_request_fails_because_of_a_node(

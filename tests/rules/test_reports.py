@@ -143,6 +143,134 @@ def test_a_line_of_an_s3_log_tells_reader_and_bytes_and_ours_by_its_user_agent()
     assert absent is not None and absent.sent == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        # As in Amazon's documentation, with the fields that were added over the years, and without.
+        (
+            "79a59df900b949e5 images [06/Feb/2019:00:00:38 +0000] 192.0.2.3 79a59df900b949e5 3E57427F3EXAMPLE "
+            'REST.GET.VERSIONING - "GET /images?versioning HTTP/1.1" 200 - 113 - 7 - "-" "S3Console/0.4" - '
+            "s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdtjf5mKR3/eTPFvsiP/XV/VLi31234= SigV4 "
+            "ECDHE-RSA-AES128-GCM-SHA256 AuthHeader images.s3.us-west-1.amazonaws.com TLSV1.2 "
+            "arn:aws:s3:us-west-1:123456789012:accesspoint/example-AP Yes",
+            (1, 113, "79a59df900b949e5 S3Console"),
+        ),
+        (
+            "79a59df900b949e5 images [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - A1206F460EXAMPLE REST.GET.BUCKETPOLICY "
+            '- "GET /images?policy HTTP/1.1" 404 NoSuchBucketPolicy 297 - 38 - "-" "S3Console/0.4" -',
+            (1, 297, "192.0.2.3 S3Console"),
+        ),
+        # Clients' quotes aren't escaped.
+        (
+            "79a59df900b949e5 images [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - A1206F460EXAMPLE REST.GET.OBJECT a%22b "
+            '"GET /a"b" 1 HTTP/1.1" 206 - 4096 900000 38 12 "https://x/"y"" "Mozilla/5.0 ("odd")" - abc= SigV4 - -',
+            (1, 4096, "192.0.2.3 Mozilla"),
+        ),
+        (
+            "79a59df900b949e5 images [06/Feb/2019:00:00:38 +0000] - - A1206F460EXAMPLE REST.GET.OBJECT a - "
+            "200 - 5 5 38 12 - - - abc= - - - - - -",
+            (1, 5, "- -"),
+        ),
+    ],
+)
+def test_lines_of_s3_as_they_are(line: str, expected: tuple[int, int, str]) -> None:
+    found = s3_read(line)
+
+    assert found is not None and (found.requests, found.sent, found.reader) == expected
+    assert found.bucket == "images" and not found.is_ours
+
+
+def test_requests_to_colder_storage_classes_are_reads_too() -> None:
+    hour = "2026-11-03T00:00:00.000Z,2026-11-03T01:00:00.000Z"
+    found = read(
+        CUR_2
+        + f"1,Usage,{hour},AmazonS3,EUC1-Requests-SIA-Tier2,arn:aws:s3:::images,10,USD,0\n"
+        + f"2,Usage,{hour},AmazonS3,Requests-ZIA-Tier2,images,5,USD,0\n"
+        + f"3,Usage,{hour},AmazonS3,EUC1-Requests-SIA-Tier1,images,7,USD,0\n"
+    )
+
+    assert [(each.requests, each.bucket) for each in found] == [(10, "images"), (5, "images")]
+
+
+def test_a_focus_export_of_aws_has_usage_types_as_meters_and_a_gb_of_2_to_the_30() -> None:
+    header = (
+        "BilledCost,ChargeCategory,ChargeDescription,ChargePeriodEnd,ChargePeriodStart,ConsumedQuantity,ConsumedUnit,"
+        "EffectiveCost,BillingCurrency,ResourceId,SkuMeter,x_Operation,x_ServiceCode\n"
+    )
+    hour = "2026-11-03T01:00:00.000Z,2026-11-03T00:00:00.000Z"
+    bucket = "arn:aws:s3:::images"
+    text = (
+        header
+        + f"0.05,Usage,$0.09 per GB - data transfer out,{hour},0.5,GB,0.05,USD,{bucket},EUC1-DataTransfer-Out-Bytes,"
+        + "GetObject,AmazonS3\n"
+        + f"0,Usage,$0.000 per GB - data transfer in,{hour},7,GB,0,USD,{bucket},EUC1-DataTransfer-In-Bytes,"
+        + "PutObject,AmazonS3\n"
+        + f"0,Usage,GET and all other requests,{hour},1200,Requests,0,USD,{bucket},EUC1-Requests-Tier2,"
+        + "GetObject,AmazonS3\n"
+    )
+    found = format_of(header.strip().split(","))
+
+    assert found is not None and found.name == "AWS FOCUS export"
+    assert [(each.bucket, each.sent, each.requests) for each in read(text)] == [
+        ("images", GIB // 2, 0),
+        ("images", 0, 1200),
+    ]
+
+
+def test_a_focus_export_of_google_has_gibibytes_bytes_and_times_as_bigquery_writes_them() -> None:
+    header = (
+        "ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId,ConsumedQuantity,ConsumedUnit,PricingQuantity,"
+        "PricingUnit,ChargeDescription,EffectiveCost,BillingCurrency\n"
+    )
+    hour = "2026-11-03 00:00:00 UTC,2026-11-03 01:00:00 UTC"
+    bucket = "//storage.googleapis.com/projects/p-1/buckets/images"
+    found = read(
+        header
+        + f"Usage,{hour},{bucket},5000,bytes,,,Download Worldwide Destinations (excluding Asia & Australia),0,USD\n"
+        + f"Usage,{hour},{bucket},,,0.5,gibibyte,Network Data Transfer GCP Inter Region within Europe,0,USD\n"
+        + f"Usage,{hour},{bucket},9,requests,,,Standard Storage Class B Operations,0,USD\n"
+        + f"Usage,{hour},{bucket},9,byte-seconds,,,Standard Storage Frankfurt,0,USD\n"
+        + f"Usage,{hour},{bucket},9,bytes,,,Network Data Transfer In,0,USD\n",
+        GB,
+    )
+
+    assert [(each.sent, each.requests) for each in found] == [(5000, 0), (GIB // 2, 0), (0, 9)]
+    assert {(each.start, each.stop, each.bucket) for each in found} == {(DAY, DAY + 3600, "images")}
+
+
+def test_a_usage_report_of_b2_as_it_is() -> None:
+    found = read(
+        "date,bucket_id,bucket_name,uploaded_gb,deleted_gb,downloaded_gb,downloaded_bytes,downloaded_favored_bytes,"
+        "stored_gb,storage_byte_hours,api_txn_class_a,api_txn_class_b,api_txn_class_c,api_txn_class_d\n"
+        "2026-11-03,,,0.00,0.00,0.00,0,0,0.00,0,0,0,87,0\n"
+        "2026-11-03,b1a2c3,images,0.00,0.00,0.01,14819950,280738,0.02,360381552,0,58,2,0\n"
+    )
+
+    assert found == [ReportedRead(DAY, DAY + 86400, "images", 58, 14_819_950)]
+    with pytest.raises(ReportError, match=r"downloaded_bytes: there is no such column in this B2 usage report"):
+        format_of(["date", "bucket_name", "downloaded_gb", "api_txn_class_b"])
+
+
+def test_a_cloud_storage_log_as_it_is() -> None:
+    header = (
+        '"time_micros","c_ip","c_ip_type","c_ip_region","cs_method","cs_uri","sc_status","cs_bytes","sc_bytes",'
+        '"time_taken_micros","cs_host","cs_referer","cs_user_agent","s_request_id","cs_operation","cs_bucket",'
+        '"cs_object"\n'
+    )
+    found = read(
+        header
+        + f'"{int(DAY * 1e6)}","203.0.113.7","1","","GET","/images/a.png","200","0","245035","1200",'
+        + '"storage.googleapis.com","https://x/, page 2","shield,gzip(gfe)","req-1","GET_Object","images","a.png"\n'
+        + f'"{int(DAY * 1e6)}","203.0.113.8","1","","GET","/images/b.png","404","0","120","900",'
+        + '"storage.googleapis.com","","Mozilla/5.0 (Mac) like, Gecko","req-2","GET_Object","images","b.png"\n'
+    )
+
+    assert [(each.sent, each.is_ours, each.reader) for each in found] == [
+        (245035, True, "203.0.113.7 shield,gzip(gfe)"),
+        (120, False, "203.0.113.8 Mozilla"),
+    ]
+
+
 def test_a_cloud_storage_log_counts_reads() -> None:
     found = read(
         '"time_micros","c_ip","cs_method","sc_status","sc_bytes","cs_user_agent","cs_bucket","cs_object"\n'
