@@ -75,15 +75,15 @@ def shown_by(
 ) -> Shown:
     """What a request is told that was forwarded for this reason; `entry` is the one that answers it, if any."""
     telling = fill.telling
-    if telling is not None and telling.shown is not None and telling.shown.suits(entry, forward, collapsed):
-        return telling.shown
+    if telling is not None and (known := telling.shown(entry, forward, collapsed)) is not None:
+        return known
     now, fresh, head = means.clock(), fill.freshness, fill.head
     assert head is not None
     outcome = outcome_of_fill(fill, entry, forward, now, collapsed=collapsed)
     trailer = means.replies.trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
-    shown = Shown(entry, forward, collapsed, outcome, trailer, head.shown + trailer)
+    shown = outcome, trailer, head.shown + trailer
     if telling is not None:
-        telling.shown = shown
+        telling.show(shown, entry, forward, collapsed)
     return shown
 
 

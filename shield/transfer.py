@@ -253,12 +253,12 @@ class Transfer:
         is_whole = fill.phase is Phase.STREAMING and fill.stores and self._selection is None
         if not is_whole or head is None or length == 0 or request.notable or request.method != b"GET":
             return self._begin_chosen(fill)
-        naming = self._means.naming
-        shown = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
-        block = shown.head + identifier_line(naming, request) if naming else shown.head
+        outcome, _, block = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
+        if self._means.naming:
+            block += identifier_line(self._means.naming, request)
         self._mode, self.stop, self._etag = Mode.STREAMING, length, head.etag
         data = self._next(fill)
-        self._client.begin(block, data, status=head.status, length=length, outcome=shown.outcome)
+        self._client.begin(block, data, status=head.status, length=length, outcome=outcome)
         return not self.over and self._stream()
 
     def _begin_chosen(self, fill: Fill) -> bool:
@@ -267,12 +267,12 @@ class Transfer:
             return False
         chosen = self._selection
         assert chosen is not None
-        shown = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
-        head = chosen.block + shown.trailer
+        outcome, trailer, _ = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
+        head = chosen.block + trailer
         if chosen.empty:
-            self._reply(Reply(chosen.status, head, (), 0, shown.outcome))
+            self._reply(Reply(chosen.status, head, (), 0, outcome))
             return False
-        return self._send_head(chosen, head, self._next(fill), shown.outcome)
+        return self._send_head(chosen, head, self._next(fill), outcome)
 
     def _choose(self, fill: Fill) -> bool:
         """Choose the part of the response that the client gets; False if the request took another way."""

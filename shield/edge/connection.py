@@ -45,7 +45,6 @@ class ClientConnection(ConnectionLife):
 
     __slots__ = (
         "_accounting",
-        "_beginnings",
         "_counters",
         "_exchange",
         "_held",
@@ -65,7 +64,6 @@ class ClientConnection(ConnectionLife):
         self._loop = front.loop
         self._plain_heads = front.plain_heads()
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
-        self._beginnings = front.beginnings
         self._is_metered = False  # the kernel was told to keep little of the response in progress
         self._meters_next = False  # it will be before the next write
 
@@ -268,7 +266,7 @@ class ClientConnection(ConnectionLife):
         self._framing = AnswerFraming.LENGTH
         exchange.sent += len(data)
         if len(data) <= _JOIN_BELOW:
-            self._transport.write(self._beginnings.joined(head, end, data))
+            self._transport.write(b"".join((head, end, data)))
         else:
             self._transport.writelines((head, end, data))
 

@@ -15,7 +15,6 @@ from shield.edge.door import Door
 from shield.edge.plain import WATCHED, PlainHeads
 from shield.edge.states import Life
 from shield.edge.tls import Greeter
-from shield.messages import Part
 from shield.proxy import Proxy
 from shield.regime import Regime
 from shield.rules.addresses import UNIX
@@ -60,26 +59,6 @@ class Reconsidering(Protocol):
         """Close after the response in progress, if that can still say so."""
 
 
-class Beginnings:
-    """Joins what a response begins with, once for all that begin alike one after the other: those of a fill's
-    readers. The last one is kept.
-    """
-
-    __slots__ = ("_data", "_end", "_head", "_joined")
-
-    def __init__(self) -> None:
-        self._head = self._end = self._data = self._joined = b""
-
-    def joined(self, head: bytes, end: bytes, data: Part) -> bytes:
-        """All three in one piece."""
-        if head is self._head and data is self._data and end is self._end:
-            return self._joined
-        joined = b"".join((head, end, data))
-        if isinstance(data, bytes):  # a view may be the only one that keeps a large body in memory
-            self._head, self._end, self._data, self._joined = head, end, data, joined
-        return joined
-
-
 class Front:
     """The shared state of a listener's connections, and their factory: each class of connections has its subclass."""
 
@@ -99,7 +78,6 @@ class Front:
         self.door = Door(self.limits, clock=clock)
         self.loop = asyncio.get_running_loop()
         self.connections: set[Reconsidering] = set()
-        self.beginnings = Beginnings()
         self._plain_heads: dict[tuple[bytes, frozenset[bytes]], PlainHeads] = {}
 
     def plain_heads(self, watched: frozenset[bytes] = WATCHED) -> PlainHeads:

@@ -275,7 +275,7 @@ class Fill:
             return
         fetched.response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
-            tell(self, self._readers)  # else the first bytes did, which go out with the head
+            self._tell()  # else the first bytes did, which go out with the head
 
     def _note(self, settled: Settlement, fetched: Fetched) -> None:
         """Note the response, for outcomes and for the entry."""
@@ -398,7 +398,7 @@ class Fill:
             return
         buffer.append(data)
         self._purse.cost(size)
-        tell(self, self._readers)
+        self._tell()
         if (buffer.received > exact.FREE or not buffer.retained) and (pacing := self._pace()) and pacing.came():
             self._registry.count_thrifty("paced")
 
@@ -437,6 +437,13 @@ class Fill:
             still = partial(self._is_current, origin)
             self.committed = commit(entry, self.question, means, self.keep, still)
         self._finish(Phase.COMPLETE)
+
+    def _tell(self) -> None:
+        """The phase has changed, or bytes have arrived."""
+        if len(self._readers) > 1:
+            tell(self, self._readers)
+        else:
+            self._readers.tell()
 
     def progressed(self) -> None:
         """Readers have advanced."""
@@ -483,7 +490,7 @@ class Fill:
         self._pacing = self._fetched = None
         self._registry.forget(self)
         self._buffer.release()
-        tell(self, self._readers)
+        self._tell()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

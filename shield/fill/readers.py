@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
@@ -64,18 +64,6 @@ class Reader(Protocol):
         """The fill's response may not answer this reader's request, and it has released the reader: begin anew."""
 
 
-def tell(readers: Collection[Reader]) -> None:
-    """Tell all of them to advance. Those that have got everything leave only then: what is recorded of one mustn't
-    delay the bytes of the next.
-    """
-    if len(readers) == 1:
-        for reader in list(readers):
-            reader.advance()
-        return
-    for reader in [reader for reader in list(readers) if reader.push()]:
-        reader.conclude()
-
-
 def has_all(reader: Reader) -> bool:
     """Whether it has got all that it wanted of a body of known length."""
     return reader.stop is not None and reader.position >= reader.stop
@@ -134,7 +122,8 @@ class Readers:
 
     def tell(self) -> None:
         """Tell all of them to advance."""
-        tell(self._all)
+        for reader in list(self._all):
+            reader.advance()
 
     def inform(self, head: ResponseHead) -> None:
         """Pass an interim response on to the readers whose request matches the one that the origin saw."""

@@ -17,11 +17,12 @@ from shield.errors import Fault, OriginError
 from shield.fill.audience import Failure
 from shield.fill.excerpts import Excerpt, Excerpts
 from shield.fill.means import Means
-from shield.fill.readers import Phase, Purse, Reader, taken, tell
+from shield.fill.readers import Phase, Purse, Reader, taken
 from shield.fill.run import Run
 from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.fill.telling import tell_all
 from shield.fill.versions import EntryVersion
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
@@ -268,7 +269,7 @@ class SlicedFill:
     # as the audience of its runs and excerpts
 
     def tell(self) -> None:
-        tell(self._readers)
+        tell_all(self._readers)
 
     def tell_soon(self) -> None:
         self._telling = True

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from shield.edge.connection import ClientConnection
-from shield.edge.front import Beginnings, Front, Listener
+from shield.edge.front import Front, Listener
 from shield.edge.guard import GuardedFront
 from shield.edge.states import Life
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -115,15 +115,3 @@ def test_rules_for_unix_sockets_hold_for_their_listener_alone(origin: FaultyOrig
             return wire.written.startswith(b"HTTP/1.1 403 ")
 
         assert shield.call(lambda: [denied(listener) for listener in (Listener.UNIX, Listener.TCP)]) == [False, True]
-
-
-def test_beginnings_that_are_alike_are_joined_once() -> None:
-    beginnings, head, end, data = Beginnings(), b"head\r\n", b"\r\n", bytes(100)
-
-    first = beginnings.joined(head, end, data)
-
-    assert first == head + end + data
-    assert beginnings.joined(head, end, data) is first
-    assert beginnings.joined(head, b"connection: close\r\n\r\n", data) == head + b"connection: close\r\n\r\n" + data
-    assert beginnings.joined(b"other\r\n", end, data) == b"other\r\n" + end + data
-    assert beginnings.joined(head, end, memoryview(data)[50:]) == head + end + data[50:]
