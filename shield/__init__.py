@@ -102,7 +102,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
-                of their APIs
+                of their APIs; keys: that admit these; parting: calls finished or handed over by a node that stops;
+                doubts: objects of corrupt origins
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;
@@ -114,21 +115,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
                 scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
                 ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt, and attempt: one by callbacks;
-                plain: fetches by these, without a task; lot: the origins in use; note: what all workers learn of it;
-                statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
-                where only GET works; version, copies: the same bytes from any origin that is proven to have them;
-                damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
-                attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of copies behind the
-                primary; turns: while all origins are bad; conductor: judges origins for all workers, and probes them;
-                ranker: their order by cost; limiting: learns how much they bear; gate: no more than that goes to one,
-                and misses wait; thrift: of budgets; ramps: new origins; drains: origins that get no fetches, by
-                order; prober: regular probes; probe_notes: their results in shared memory; request_heads, signer;
-                rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
-                response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a
-                cap on bytes; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
-                health: failing addresses; resolver, tls; canary: examines an origin for `check --online`; drilling:
-                the place of a drill
+    origin      want: a request to an origin and its result; asked: as it is sent; origin: one attempt, and attempt:
+                one by callbacks; plain: fetches by these, without a task; lot: the origins in use; note: what all
+                workers learn of it; statistics: its figures; faults: their meaning for health; refusal, decoding:
+                errors; by_get: HEAD where only GET works; version, copies: the same bytes from any origin that is
+                proven to have them; damage: bodies that don't match their checksum; origins: fetches from the best of
+                several; race: attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of
+                copies behind the primary; waiting: for one of them alone, and until when; turns: while all origins
+                are bad; conductor: judges origins for all workers, and probes them; ranker: their order by cost;
+                limiting: learns how much they bear; gate: no more than that goes to one, and misses wait; thrift: of
+                budgets; ramps: new origins; drains: origins that get no fetches, by order; prober: regular probes;
+                probe_notes: their results in shared memory; request_heads, signer; rotation: new credentials, tried
+                first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces,
+                line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a cap on bytes; inflow: the
+                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
+                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of lines: exchanges as JSON, or of record: their fields by name, and output: its file;

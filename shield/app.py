@@ -40,9 +40,9 @@ from shield.alarms.signs import OwnSigns, troubles_of_node
 from shield.alarms.watch import AlarmSources, AlarmWatch
 from shield.announce import Announcer
 from shield.build.alarms import alarm_terms
-from shield.build.cluster import cluster_of, cluster_parts
+from shield.build.cluster import cluster_of, cluster_parts, handing_over
 from shield.build.drills import drill_terms
-from shield.build.edges import edge_purges_of
+from shield.build.edges import edge_doubts_of, edge_purges_of
 from shield.build.edition import Edition
 from shield.build.fills import fill_policy, spot_terms
 from shield.build.inspection import Inspection
@@ -93,7 +93,6 @@ from shield.observe.top import TopLists
 from shield.origin.drains import Drains
 from shield.origin.ramps import Ramps
 from shield.peers.front import ENTRIES, LOG, REPORT, SIGNS, SPREAD, SUSPECTS, TOP, USAGE, PeerFront, PeerProxy
-from shield.peers.parting import Parting
 from shield.process import Pauses
 from shield.proxy import Proxy
 from shield.purge import Purge
@@ -244,7 +243,8 @@ def build(
         announcer=announcer,
         clock=clock,
     )
-    edges = edge_purges_of(settings, place, conducts=lambda: origins.conducts, clock=clock)
+    edges, parting = edge_purges_of(settings, place, nodes, conducts=lambda: origins.conducts, clock=clock)
+    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, clock)
     everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)
     purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
@@ -416,6 +416,7 @@ def build(
         *([] if of_cluster is None else [of_cluster]),
         *([] if spreader is None else [spreader]),
         edges,
+        doubts,
         CallbackService("comparisons of copies", closing=spot_checks.close),
         CallbackService("fills", ticking=look_at_fills, closing=cancel_fills),
         CallbackService("signs of alarms", ticking=signs.tick),
@@ -490,7 +491,7 @@ def build(
         fills=fills,
         owners=owners,
         nodes=nodes,
-        hand_over=None if cluster is None else Parting(cluster, proxy, store, fills, tops).hand_over,
+        partings=(parting.leave, *handing_over(cluster, proxy, store, fills, tops)),
         origins=origins,
         drills=drills,
         alarms=alarms,

@@ -5,13 +5,13 @@ All parts are passed in, by `app.build`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.applications import Starlette
-
+from shield.admin.api import AdminApi
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
@@ -178,7 +178,7 @@ class Node:
     peers: PeerFront
     for_nodes: NodeFront | None  # of the cluster; None: the node is alone
     asgi: Application
-    admin: Starlette
+    admin: AdminApi
     admin_listener: AdminListener
 
     # its parts
@@ -191,11 +191,18 @@ class Node:
     fills: FillTable
     owners: Owners
     nodes: Nodes | None  # of the cluster
-    hand_over: Callable[[], Coroutine[Any, Any, None]] | None  # what is hottest to other nodes, before it stops
+    partings: Sequence[Callable[[], Coroutine[Any, Any, None]]]  # before it stops; together, a few seconds at most
     origins: Origins
     drills: Drills
     alarms: AlarmWatch
     tracing: Tracing
+
+    async def hand_over(self) -> None:
+        """Do before it stops what other nodes, and CDNs, need of it. Takes a few seconds at most."""
+        found = await asyncio.gather(*[part() for part in self.partings], return_exceptions=True)
+        for error in found:
+            if isinstance(error, Exception):
+                log.error("something isn't handed over", exc_info=error)
 
     async def open(self) -> None:
         """Call before anything is served. Raises ConfigError for settings that can't be used."""

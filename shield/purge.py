@@ -57,6 +57,8 @@ class Purge:
         self._clock = clock
         self._directory = directory
         store.tell_purged(self._fallen)
+        self.doubted: Callable[[bytes, str, int], None] = lambda key, origin, sequence: None
+        """Told of each entry that is removed since its origin is corrupt: its key's text, the origin, the purge."""
 
     @property
     def name(self) -> str:
@@ -249,6 +251,8 @@ class Purge:
     def _fallen(self, key: CacheKey, version: int, mark: PurgeMark) -> None:
         """An entry fell under a mark: its key counts as changed since the purge. Others do since then anyway."""
         until, now = mark.at + self.lag, self._clock()
+        if mark.kind is MarkKind.ORIGIN:
+            self.doubted(key.text.partition(OF_VARIANT)[0], mark.text.decode(), mark.sequence)
         if mark.kind not in (MarkKind.TAG, MarkKind.GLOB, MarkKind.SHARE) or until <= now:
             return
         named = key_of_text(key.text.partition(OF_VARIANT)[0])

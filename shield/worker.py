@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -332,18 +332,12 @@ class _Worker:
         log.info("%s: draining", why)
         self._node.vitals.ready = False
         self._node.front.wind_down()
-        if self._node.hand_over is None:
-            self._loop.call_later(self._plan.drain_delay_seconds, self._exit)
-        else:
-            self._leaving = self._loop.create_task(self._leave(self._node.hand_over))
+        self._leaving = self._loop.create_task(self._leave())
 
-    async def _leave(self, hand_over: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Stop once other nodes have what is hottest, and not before the delay."""
+    async def _leave(self) -> None:
+        """Stop once what others need is handed over, and not before the delay."""
         least = self._loop.time() + self._plan.drain_delay_seconds
-        try:
-            await hand_over()
-        except Exception:
-            log.exception("nothing is handed over")
+        await self._node.hand_over()
         await asyncio.sleep(max(0.0, least - self._loop.time()))
         self._exit()
 

@@ -11,6 +11,7 @@ from shield.build.regime import purge_access
 from shield.config.settings import Settings
 from shield.messages import Request
 from tests.ground import PLAIN, Ground
+from tests.node import FakeClock
 
 SECRET = "hunter2-hunter2-hunter2"
 OTHER = "swordfish-swordfish-swordfish"
@@ -112,7 +113,7 @@ def test_a_token_of_a_cdn_comes_from_wherever_secrets_come_from(ground: Ground, 
 
     loaded = ground.load(edge(CLOUDFLARE + more), **environ)
 
-    (target,) = edge_targets(loaded.settings)
+    (target,) = edge_targets(loaded.settings, FakeClock())
     assert target.secrets.token == SECRET and target.edge.base_urls == ("https://images.example",)
     assert SECRET not in repr(loaded.settings) + loaded.settings.model_dump_json() + repr(target)
     assert ("purge", "edges", "images", "token") in loaded.secrets
@@ -127,6 +128,9 @@ def test_a_token_of_a_cdn_comes_from_wherever_secrets_come_from(ground: Ground, 
         ("provider: fastly, service: s1, token: x", "fastly needs base_url"),
         (f"{CLOUDFRONT}, secret_key: x", "cloudfront needs access_key_id"),
         (f"{CLOUDFRONT}, secret_key: x, access_key_id: y, token: z", "cloudfront has no token"),
+        (f"{CLOUDFRONT}, secret_key: x, credentials: {{chain: aws}}", "credentials stand for the keys"),
+        (f"{CLOUDFLARE}, credentials: {{chain: aws}}", "cloudflare has no credentials; expected token"),
+        (f"{CLOUDFRONT}, credentials: {{command: [/no/such-program]}}", "expected a program that can be run"),
         (f"{CLOUDFLARE}, token: x, api: ftp://it", "expected http:// or https:// and a host"),
         ("provider: fastly, service: a/b, token: x, base_url: https://i.example", "expected the id"),
         ("provider: akamai, token: x", "provider"),
@@ -141,7 +145,7 @@ def test_what_a_cdn_lacks_is_said(ground: Ground, keys: str, problem: str) -> No
 def test_cloudfront_needs_no_base_url(ground: Ground) -> None:
     settings = ground.settings(edge(f"{CLOUDFRONT}, secret_key: x, access_key_id: y, again: 0s"))
 
-    (target,) = edge_targets(settings)
+    (target,) = edge_targets(settings, FakeClock())
     assert (target.edge.place, target.api, target.again) == ("E1", "https://cloudfront.amazonaws.com", 0.0)
 
 

@@ -62,3 +62,42 @@ def test_a_refused_order_and_a_trial_stay_here(node: Shield, receiver: Receiver,
     node.call(node.node.figures.edges.tick)
 
     assert [each.path for each in receiver.wait_for(1)] == ["/purge/images.example/b"]
+
+
+def test_what_came_from_a_corrupt_origin_is_purged_at_the_cdn_as_far_as_it_was_stored(
+    origin: FaultyOrigin, receiver: Receiver, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = {
+        "provider": "cloudflare",
+        "zone": "z1",
+        "token": "hunter2-hunter2",
+        "base_url": "https://images.example",
+        "api": receiver.place,
+        "again": "0s",
+        "corrupt_urls": 2,
+    }
+    route = {"match": "/images", "strip": "/images", "add": "/abc", "origins": ["fra"]}
+    settings = settings_of({"fra": origin}, purge={"edges": {"images": edge}}, routes={"default": route})
+    with Shield(settings, clock=clock, place=Seat(state=tmp_path)) as node:
+        for name in ("a", "b", "c", "d"):
+            origin.serves(f"/abc/{name}", b"wrong", lifetime=600)
+        node.get("/images/a")
+        clock.advance(60.0)
+        for name in ("b", "c"):
+            assert node.get(f"/images/{name}").status == 200
+        node.wait_for(lambda: node.node.origins.conducts)
+
+        def turns() -> None:
+            node.call(node.node.purge.tick)
+            node.wait_for(lambda: not node.node.purge._upkeep._sweeping)
+            for service in node.node.services._services:
+                if service.name in ("doubtful objects at CDNs", "purges at CDNs"):
+                    node.call(service.tick)
+
+        assert node.run(node.node.purge_orders.distrust("fra", clock() - 30.0, "corrupt-fra-1"))
+        while not receiver.got:
+            turns()
+
+        (got,) = receiver.got
+        assert sorted(got.said["files"]) == ["https://images.example/images/b", "https://images.example/images/c"]
+        assert "purge everything there" not in caplog.text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shield.build.origins import among_workers
 from shield.cluster_figures import ClusterFigures
@@ -16,6 +17,7 @@ from shield.errors import ConfigError
 from shield.fill.table import FillTable
 from shield.observe.accounting import Accounting
 from shield.observe.counters import Counters
+from shield.observe.top import TopLists
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.terms import Timeouts
@@ -26,6 +28,8 @@ from shield.peers.node_front import NodeFront, NodeProxy
 from shield.peers.nodes import Nodes
 from shield.peers.other import NodeMember
 from shield.peers.owners import Owners
+from shield.peers.parting import Parting
+from shield.proxy import Proxy
 from shield.regime import InForce, Regime
 from shield.reply import Replies
 from shield.rules.beyond import RegionOffer
@@ -117,6 +121,13 @@ def _compare_prices(settings: Settings, cluster: Cluster, in_force: InForce) -> 
     nodes.own_offer = offer
     follow(in_force.regime)
     in_force.followed_by(follow)
+
+
+def handing_over(
+    cluster: Cluster | None, proxy: Proxy, store: Store, fills: FillTable, tops: TopLists
+) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    """What hands the hottest entries to other nodes before this one stops; nothing if it is alone."""
+    return () if cluster is None else (Parting(cluster, proxy, store, fills, tops).hand_over,)
 
 
 def nodes_tls(settings: Settings) -> ServerContext | None:

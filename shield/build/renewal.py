@@ -193,7 +193,7 @@ class PreparedEdition:
         terms = alarm_terms(settings)
         parts.signs.limits = terms.limits
         parts.alarms.use(terms)
-        parts.edges.use(edge_targets(settings))
+        parts.edges.use(edge_targets(settings, parts.edges.clock))
         parts.tracing.use(drawn.tracing)
         parts.admin_hosts[:] = settings.admin.hosts
         parts.doorkeeper.admit_by(drawn.tokens)

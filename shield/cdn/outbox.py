@@ -72,12 +72,28 @@ class QueuedCall:
     call: EdgeCall
 
 
+@dataclass(frozen=True, slots=True)
+class HandedCall:
+    """A call that another node is to make, or makes for another one: the first or second `round` of an order, `due`
+    then, epoch seconds. `notes` are those on its order.
+    """
+
+    number: int
+    id: str
+    edge: str
+    round: int
+    due: float
+    notes: tuple[str, ...]
+    call: EdgeCall
+
+
 class EdgeOutbox:
     """One file, made for the first order. Each method opens it anew, blocks, and raises StoreError."""
 
-    def __init__(self, place: Callable[[], Path]) -> None:
-        """`place` says where, once it is needed."""
+    def __init__(self, place: Callable[[], Path], *, is_kept: bool = True) -> None:
+        """`place` says where, once it is needed. `is_kept`: it is still there after a restart."""
         self._place = place
+        self.is_kept = is_kept
 
     @cached_property
     def _path(self) -> Path:
@@ -160,6 +176,50 @@ class EdgeOutbox:
             return {}
         with self._open(writing=False) as file:
             return dict(file.execute("SELECT edge, COUNT(*) FROM calls GROUP BY edge").fetchall())
+
+    def remaining(self) -> list[HandedCall]:
+        """All calls that wait, those of an order together."""
+        if not self._path.exists():
+            return []
+        with self._open(writing=False) as file:
+            rows = file.execute(
+                "SELECT number, calls.id, calls.edge, round, due, notes, call FROM calls"
+                " JOIN passed ON passed.id = calls.id AND passed.edge = calls.edge ORDER BY calls.id, number"
+            ).fetchall()
+        return [
+            HandedCall(number, id_, edge, round_, due, tuple(json.loads(notes)), EdgeCall.read(call))
+            for number, id_, edge, round_, due, notes, call in rows
+        ]
+
+    def handed(self, calls: Sequence[HandedCall], note: str) -> None:
+        """Another node makes these from now on."""
+        with self._open() as file:
+            file.executemany("DELETE FROM calls WHERE number = ?", [(call.number,) for call in calls])
+            places = {(call.id, call.edge): json.dumps([*call.notes, note]) for call in calls}
+            file.executemany(
+                "UPDATE passed SET notes = ? WHERE id = ? AND edge = ?",
+                [(notes, *place) for place, notes in places.items()],
+            )
+
+    def take(self, calls: Sequence[HandedCall], at: float) -> int:
+        """Queue another node's calls: all of them, or none if too many wait; how many."""
+        with self._open() as file:
+            (waiting,) = file.execute("SELECT COUNT(*) FROM calls").fetchone()
+            if waiting + len(calls) > MOST_WAITING:
+                return 0
+            counts: dict[tuple[str, str, str], int] = {}
+            for call in calls:
+                place = call.id, call.edge, json.dumps(call.notes)
+                counts[place] = counts.get(place, 0) + 1
+            file.executemany(
+                "INSERT OR IGNORE INTO passed (id, edge, at, held, notes, calls) VALUES (?,?,?,?,?,?)",
+                [(id_, edge, at, at, notes, count) for (id_, edge, notes), count in counts.items()],
+            )
+            file.executemany(
+                "INSERT INTO calls (id, edge, round, due, call) VALUES (?,?,?,?,?)",
+                [(call.id, call.edge, call.round, call.due, call.call.plain()) for call in calls],
+            )
+        return len(calls)
 
     def prune(self, now: float) -> int:
         """Forget orders that are older than `KEPT_SECONDS`; the number of their calls that were never made."""

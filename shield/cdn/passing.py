@@ -21,7 +21,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.edge_purge import LONGEST_WAIT, EdgeCall, merged, next_wait, plan
+from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, is_purge, merged, next_wait, plan
 from shield.rules.purge_orders import PurgeOrder
 
 log = logging.getLogger("shield.purge")
@@ -82,18 +82,21 @@ class EdgePurges:
         self._outbox = outbox
         self._targets: Mapping[str, EdgeTarget] = {}
         self._conducts = conducts
-        self._clock = clock
+        self.clock = clock
         self._chance = chance
         self._rest = rest
         self._edges: dict[str, _Edge] = {}
         self._poster = EdgePoster(clock=clock)
         self._complaints = Complaints(log)
         self._pruned_at: float | None = None
+        self._is_leaving = False
         self.use(targets)
 
     def use(self, targets: Iterable[EdgeTarget]) -> None:
         """Hold to these from now on. What waits for one of the same name goes to its new place."""
         self._targets = {target.edge.name: target for target in targets}
+        wanted = {name: target.corrupt for name, target in self._targets.items()}
+        self._corrupt = {name: terms for name, terms in wanted.items() if terms.urls or terms.everything}
         self._edges = {name: self._edges.get(name) or _Edge() for name in self._targets}
 
     async def open(self) -> None:
@@ -107,7 +110,7 @@ class EdgePurges:
         """
         if not self._targets:
             return False
-        return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self._clock())
+        return await asyncio.to_thread(self._hold, order, tuple(self._targets.values()), self.clock())
 
     def _hold(self, order: PurgeOrder, targets: Sequence[EdgeTarget], now: float) -> bool:
         wishes, due = list[EdgeWish](), now + HOLD_SECONDS
@@ -124,10 +127,20 @@ class EdgePurges:
             log.error("purge %s isn't passed on to %s: too many calls wait. Purge it there", order.id, name)
         return is_new
 
+    async def pass_on(self, order: PurgeOrder, edge: str) -> None:
+        """Send an order of this node's own to a CDN now."""
+        target = self._targets.get(edge)
+        if target is not None and await asyncio.to_thread(self._hold, order, (target,), self.clock()):
+            await self.release(order.id)
+
+    def corrupt_terms(self) -> Mapping[str, CorruptTerms]:
+        """What CDNs get of objects whose bytes may be wrong; those that get nothing are left out."""
+        return self._corrupt
+
     async def release(self, order_id: str) -> None:
         """The nodes have it: send it now."""
         try:
-            await asyncio.to_thread(self._outbox.release, order_id, self._clock())
+            await asyncio.to_thread(self._outbox.release, order_id, self.clock())
         except StoreError as error:
             log.warning("purge %s is passed on to CDNs %.0f s later: %s", order_id, HOLD_SECONDS, error)
 
@@ -145,7 +158,7 @@ class EdgePurges:
         try:
             return await asyncio.to_thread(self._outbox.statuses, order_ids)
         except StoreError as error:
-            self._complaints.say("statuses", self._clock(), "%s", error)
+            self._complaints.say("statuses", self.clock(), "%s", error)
             return {}
 
     async def status(self, order_id: str) -> Mapping[str, EdgeStatus]:
@@ -160,7 +173,7 @@ class EdgePurges:
         """Call once a second."""
         if not self._targets or not self._conducts():
             return
-        now = self._clock()
+        now = self.clock()
         for name, edge in self._edges.items():
             is_resting = now < edge.rests_until <= now + 2.0 * LONGEST_WAIT  # else the clock was put back
             if edge.task is None and not is_resting:
@@ -169,7 +182,7 @@ class EdgePurges:
     async def _send(self, name: str, edge: _Edge) -> None:
         try:
             await self._prune()
-            while batch := await asyncio.to_thread(self._outbox.due, name, self._clock(), _BATCH):
+            while batch := await asyncio.to_thread(self._outbox.due, name, self.clock(), _BATCH):
                 for call, queued in _together(batch):
                     target = self._targets.get(name)
                     if target is None or not await self._make(call, queued, target, edge):
@@ -178,18 +191,18 @@ class EdgePurges:
             waiting = await asyncio.to_thread(self._outbox.waiting)
             edge.counts.waiting = waiting.get(name, 0)
         except StoreError as error:
-            self._complaints.say("outbox", self._clock(), "purges aren't passed on to %s: %s", name, error)
-            edge.fault = edge.fault or _EdgeTrouble(self._clock(), str(error))
+            self._complaints.say("outbox", self.clock(), "purges aren't passed on to %s: %s", name, error)
+            edge.fault = edge.fault or _EdgeTrouble(self.clock(), str(error))
         finally:
             edge.task = None
 
     async def _make(self, call: EdgeCall, queued: Sequence[QueuedCall], target: EdgeTarget, edge: _Edge) -> bool:
         """Whether the next call may follow this one, which stands for all that is `queued` here."""
         answer = await self._poster.post(target, call)
-        name, now = target.edge.name, self._clock()
+        name, now = target.edge.name, self.clock()
         if answer.problem is None:
-            await asyncio.to_thread(self._outbox.made, queued)
             edge.counts.sent += 1
+            await asyncio.to_thread(self._outbox.made, queued)
             if edge.fault is not None:
                 log.warning("purges are passed on to %s again, after %.0f s", name, now - edge.fault.since)
             edge.fault = None
@@ -212,7 +225,7 @@ class EdgePurges:
         return False
 
     async def _prune(self) -> None:
-        now = self._clock()
+        now = self.clock()
         if self._pruned_at is None or abs(now - self._pruned_at) >= _PRUNE_SECONDS:
             self._pruned_at = now
             late = await asyncio.to_thread(self._outbox.prune, now)
@@ -223,7 +236,7 @@ class EdgePurges:
 
     def troubles(self) -> Iterator[AlarmCause]:
         """CDNs that don't take purges."""
-        now = self._clock()
+        now = self.clock()
         for name, edge in self._edges.items():
             if edge.fault is not None:
                 text = f"{name}: purges aren't passed on, for {now - edge.fault.since:.0f} s: {edge.fault.text}"
@@ -241,6 +254,27 @@ class EdgePurges:
             for name, edge in self._edges.items()
         }
 
+    # the end
+
+    def begin_to_leave(self) -> bool:
+        """The node is about to stop; whether this worker has calls to see to."""
+        self._is_leaving = bool(self._targets) and self._conducts()
+        return self._is_leaving
+
+    def open_edges(self) -> list[str]:
+        """The CDNs that didn't ask to be left alone, nor fail, a moment ago."""
+        now = self.clock()
+        return [name for name, edge in self._edges.items() if now >= edge.rests_until]
+
+    def is_purge(self, edge: str, call: EdgeCall) -> bool:
+        """Whether a call from another node is one that purges at this CDN."""
+        target = self._targets.get(edge)
+        return target is not None and is_purge(target.edge, call)
+
+    def places(self) -> Mapping[str, str]:
+        """What each CDN's configuration is called there, by its name here."""
+        return {name: f"{each.edge.provider.value}:{each.edge.place}" for name, each in self._targets.items()}
+
     async def close(self) -> None:
         """Stop sending; what wasn't sent is in the file."""
         tasks = [edge.task for edge in self._edges.values() if edge.task is not None]
@@ -249,6 +283,22 @@ class EdgePurges:
         if tasks:
             await asyncio.wait(tasks)
         await self._poster.close()
+        if self._is_leaving:
+            await self._say_what_is_left()
+
+    async def _say_what_is_left(self) -> None:
+        try:
+            waiting = await asyncio.to_thread(self._outbox.waiting)
+        except StoreError as error:
+            log.error("%s", error)
+            return
+        for name, count in waiting.items():
+            if not count:
+                continue
+            if self._outbox.is_kept:
+                log.warning("calls for %s that aren't made yet, but after the next start: %d", name, count)
+            else:
+                log.error("calls for %s that are lost, without a state_directory: %d. Purge it there", name, count)
 
 
 def _together(batch: Sequence[QueuedCall]) -> Iterator[tuple[EdgeCall, list[QueuedCall]]]:

@@ -45,6 +45,9 @@ def check(tree: Tree, settings: Settings | None) -> Iterator[Problem]:
     """All such problems; `settings` if each value by itself is good."""
     for name, value in tree.items("origins"):
         yield from _origin(name, value, tree)
+    for name, value in tree.items("purge", "edges"):
+        if isinstance(value, dict):
+            yield from _obtained(value.get("credentials"), ("purge", "edges", name, "credentials"), tree)
     yield from _tls(tree)
     yield from _roles(tree)
     yield from _references(tree)
@@ -107,6 +110,11 @@ def _source(source: object, value: Mapping[str, object], here: KeyPath, tree: Tr
     for key in SECRETS:
         if value.get(key) is not None or value.get(f"{key}_file") is not None:
             yield tree.problem(path, f"{key} is given too; expected one of the two")
+    yield from _obtained(source, path, tree)
+
+
+def _obtained(source: object, path: KeyPath, tree: Tree) -> Iterator[Problem]:
+    """Whether a source of credentials can be used here."""
     if not isinstance(source, dict):
         return
     command = source.get("command")

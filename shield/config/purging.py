@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from shield.config.access import LongSecrets, Network, plain_secrets
+from shield.config.credentials import CredentialSettings
 from shield.config.places import KeyPath
 from shield.config.section import File, Name, Secret, Section
 from shield.config.units import Duration, ExpectedError, duration
@@ -100,6 +101,11 @@ class EdgeSettings(Section):
     access_key_id_file: File | None = Field(default=None, description="File that holds the access key.")
     secret_key: Secret | None = Field(default=None, description="CloudFront: its secret key.")
     secret_key_file: File | None = Field(default=None, description="File that holds the secret key.")
+    credentials: CredentialSettings | None = Field(
+        default=None,
+        description="CloudFront: where its credentials come from, instead of the keys above: a command or AWS's "
+        "chain. They are obtained when a purge needs them, and again before they expire.",
+    )
     tags: bool = Field(
         default=True,
         description="Whether the CDN gets the tags of responses, in the field that it reads. false: purges by tag "
@@ -109,6 +115,16 @@ class EdgeSettings(Section):
         "1min",
         "Each purge is sent once more after this time, since a response that began before it may reach one of the "
         "CDN's machines after it: as long as the longest transfer to the CDN takes. 0s: it isn't.",
+    )
+    corrupt_urls: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=3000,
+        description="When an origin turns out to be corrupt, the URLs of so many entries that had come from it are "
+        "purged here, as they are removed; CloudFront charges for each. 0: none.",
+    )
+    corrupt_all: bool = Field(
+        default=False,
+        description="Whether everything is purged here if there are more of them. false: the log says that it is to "
+        "be done, since all objects are fetched anew then.",
     )
     api: _Url | None = Field(
         default=None, description="Base URL of the API, for a proxy before it. If omitted: the provider's own."
@@ -122,9 +138,15 @@ class EdgeSettings(Section):
                 needed = PLACES[provider]
                 raise ExpectedError(f"{self.provider} needs {needed}, and no other id; expected {needed} alone")
         keys = ("access_key_id", "secret_key") if provider is EdgeProvider.CLOUDFRONT else ("token",)
+        if self.credentials is not None:
+            if provider is not EdgeProvider.CLOUDFRONT:
+                raise ExpectedError(f"{self.provider} has no credentials; expected token")
+            if any(getattr(self, key) is not None for key in keys):
+                raise ExpectedError("credentials stand for the keys; expected them, or access_key_id and secret_key")
         for key in keys:
-            if getattr(self, key) is None:
-                raise ExpectedError(f"{self.provider} needs {key}; expected it, or {key}_file")
+            if getattr(self, key) is None and self.credentials is None:
+                more = ", or credentials" if provider is EdgeProvider.CLOUDFRONT else ""
+                raise ExpectedError(f"{self.provider} needs {key}; expected it, or {key}_file{more}")
         for key in SECRETS:
             if key not in keys and getattr(self, key) is not None:
                 raise ExpectedError(f"{self.provider} has no {key}; expected {' and '.join(keys)}")

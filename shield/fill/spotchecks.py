@@ -88,6 +88,8 @@ class SpotChecks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: Counter[tuple[str, str]] = Counter()
         self._bytes: Counter[str] = Counter()
+        self.removed: Callable[[bytes, str], None] = lambda key, origin: None
+        """Told of each entry that is removed since its origin's copy is wrong: its key's text, and the origin."""
         self._terms = terms
         self._budget = ByteBudget(terms.bytes_per_day, self._loop.time())
 
@@ -213,6 +215,7 @@ class SpotChecks:
         self._origins.quarantine.add(resource.path, blamed, self._loop.time(), entry.key.text)
         if blamed == entry.origin:
             self._store.purge([entry.key], lambda: None)
+            self.removed(entry.key.text, blamed)
 
 
 def _statement(entry: Entry) -> Statement:

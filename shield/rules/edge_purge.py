@@ -106,6 +106,16 @@ class PurgeEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class CorruptTerms:
+    """What a CDN gets of objects whose bytes may be wrong: so many `urls` at most, and beyond that `everything` or
+    nothing more.
+    """
+
+    urls: int = 0
+    everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeCall:
     """A POST to a CDN's API: path and query below its base URL, body, and the seconds until the next call."""
 
@@ -135,11 +145,12 @@ class EdgePlan:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSecrets:
-    """What calls are admitted by: a token, or for CloudFront a pair of keys."""
+    """What calls are admitted by: a token, or for CloudFront a pair of keys, perhaps with a session's token."""
 
     token: str = ""
     access_key_id: str = ""
     secret_key: str = ""
+    session_token: str = ""
 
 
 def plan(order: PurgeOrder, edge: PurgeEdge, reference: str) -> EdgePlan:
@@ -286,6 +297,20 @@ def _cloudfront(wishes: _Wishes, edge: PurgeEdge, reference: str) -> Iterator[Ed
         yield EdgeCall(target, body, "application/xml", pace=_PACE[edge.provider])
 
 
+def is_purge(edge: PurgeEdge, call: EdgeCall) -> bool:
+    """Whether a call from elsewhere is one that purges at this CDN's configuration: others would misuse what admits
+    it.
+    """
+    place, target = edge.place, call.target
+    exact, beginnings = {
+        EdgeProvider.CLOUDFLARE: ((f"/zones/{place}/purge_cache",), ()),
+        EdgeProvider.FASTLY: ((f"/service/{place}/purge", f"/service/{place}/purge_all"), ("/purge/",)),
+        EdgeProvider.CLOUDFRONT: ((f"/2020-05-31/distribution/{place}/invalidation",), ()),
+        EdgeProvider.BUNNY: ((f"/pullzone/{place}/purgeCache",), ("/purge?url=",)),
+    }[edge.provider]
+    return bool(_visible(target)) and (target in exact or target.startswith(tuple(beginnings)))
+
+
 def _escaped(text: str) -> str:
     """In XML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -342,17 +367,22 @@ def fields_of(edge: PurgeEdge, api: str, secrets: EdgeSecrets, call: EdgeCall, n
         return [*fields, ("accesskey", secrets.token)]
     at, host = sigv4.timestamp(now), urlsplit(api).netloc
     date, scope = at[:8], sigv4.scope(at[:8], _CLOUDFRONT_REGION, _CLOUDFRONT_SERVICE)
+    signed_fields = [(b"host", host.encode()), (b"x-amz-date", at)]
+    if secrets.session_token:
+        signed_fields.append((b"x-amz-security-token", secrets.session_token.encode()))
     request = sigv4.canonical_request(
         b"POST",
         (urlsplit(api).path + call.target).encode(),
         b"",
-        fields=((b"host", host.encode()), (b"x-amz-date", at)),
+        fields=tuple(signed_fields),
         payload_hash=hashlib.sha256(call.body.encode()).hexdigest().encode(),
     )
     key = sigv4.signing_key(secrets.secret_key.encode(), date, _CLOUDFRONT_REGION, _CLOUDFRONT_SERVICE)
     signed = sigv4.signature(key, sigv4.string_to_sign(at, scope, request))
-    value = sigv4.authorization(secrets.access_key_id.encode(), scope, b"host;x-amz-date", signed)
-    return [*fields, ("host", host), ("x-amz-date", at.decode()), ("authorization", value.decode())]
+    names = b";".join([name for name, _ in signed_fields])
+    value = sigv4.authorization(secrets.access_key_id.encode(), scope, names, signed)
+    sent = [(name.decode(), each.decode()) for name, each in signed_fields]
+    return [*fields, *sent, ("authorization", value.decode())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,24 @@ class Routes:
         spaces = [own.key_space, *(route.key_space for route in self._routes if route.space == own.space)]
         return [cache_key(space, resource.path, resource.query) for space in dict.fromkeys(spaces)]
 
+    def targets(self, text: bytes) -> list[bytes]:
+        """The targets by which clients may have got the entry with this key's text, one of each route; none for a key
+        that no route has now.
+        """
+        space, colon, rest = text.partition(b":/")
+        path, mark, query = (b"/" + rest).partition(b"?")
+        found: dict[bytes, None] = {}
+        for route in self._routes if colon else ():
+            if route.key_space != space or not path.startswith(route.add + b"/"):
+                continue
+            target = route.strip + path[len(route.add) :] + mark + query
+            try:
+                if self.resolve(target).key.text == text:
+                    found[target] = None
+            except (RequestError, OwnPathError):
+                continue
+        return list(found)
+
     def _route(self, path: bytes) -> Route:
         for prefix, route in self._prefixes:
             if prefix == b"/" or below(path, prefix):

@@ -239,3 +239,19 @@ def test_the_node_s_own_path_names_no_object(target: bytes) -> None:
         assert caught.value.query == target.partition(b"?")[2]
     assert targets.resolve(b"/own/x").path == b"/own/x"
     assert Routes([ALL]).resolve(b"/own").path == b"/own"
+
+
+@given(SIMPLE.map(b"".join), st.sampled_from([b"", b"?w=1", b"?w=2&x=1"]))
+def test_a_key_tells_the_targets_that_lead_to_it(path: bytes, query: bytes) -> None:
+    try:
+        resource = SPREAD.resolve(path + query)
+    except (RequestError, OwnPathError):
+        return
+    found = SPREAD.targets(resource.key.text)
+
+    assert found and all(SPREAD.resolve(target).key == resource.key for target in found)
+
+
+@pytest.mark.parametrize("text", [b"", b"img:", b"nowhere:/a", b"img:/elsewhere/a", b"no key"])
+def test_a_key_that_no_route_has_names_no_target(text: bytes) -> None:
+    assert SPREAD.targets(text) == []
