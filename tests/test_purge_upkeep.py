@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from shield.purge_log import PurgeLog
 from shield.purge_upkeep import PurgeUpkeep
 from shield.rules.purging import MarkKind, PurgeMark
@@ -30,7 +32,7 @@ def test_purges_one_after_another_do_not_keep_a_sweep_of_ram_going() -> None:
     async def run() -> None:
         shared = Shared(slots=1 << 10)
         store = Store(MemoryTier(capacity=64 << 20, max_entry=1 << 20), shared)
-        for number in range(5000):
+        for number in range(100):
             store.commit(entry(str(number)))
         purge(shared, 1)
         store.catch_up()
@@ -47,6 +49,33 @@ def test_purges_one_after_another_do_not_keep_a_sweep_of_ram_going() -> None:
         await upkeep_of(store)._sweep_memory()
 
         assert batches < 10, "the rest is for the next tick"
+
+    asyncio.run(run())
+
+
+def test_a_sweep_of_ram_lets_others_have_their_turn_by_the_time_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        store = Store(MemoryTier(capacity=64 << 20, max_entry=1 << 20), Shared(slots=1 << 10))
+        purge(store._removals._shared, 1)
+        store.catch_up()
+        loop, batches, rests = asyncio.get_running_loop(), 0, [0]
+        now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: now)
+
+        def sweep(most: int) -> bool:
+            nonlocal now, batches
+            batches += 1
+            now += 0.0004  # entries that fall take longer than others
+            return batches < 10
+
+        async def rest(seconds: float) -> None:
+            rests.append(batches)
+
+        store.sweep_memory = sweep  # type: ignore[method-assign]
+        monkeypatch.setattr(asyncio, "sleep", rest)
+        await upkeep_of(store)._sweep_memory()
+
+        assert rests == [0, 3, 6, 9]
 
     asyncio.run(run())
 

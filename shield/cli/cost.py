@@ -78,6 +78,9 @@ def cost(
         _print_csv(found, by)
     else:
         _print_table(found, by, of, whole)
+        if found.fetched_elsewhere and not ledgers:
+            size = billed_size(found.fetched_elsewhere)
+            print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
         for note in old_prices(settings, datetime.fromtimestamp(now, UTC).date()):
@@ -85,19 +88,24 @@ def cost(
     return 0
 
 
-def prices() -> int:
-    """Print the list prices; 0."""
+def prices(path: Path | None = None) -> int:
+    """Print the list prices, with those of the settings first if there are any; 0, or 2 if these can't be read."""
+    loaded = None if path is None else read(path)
+    if path is not None and loaded is None:
+        return 2
+    own = {} if loaded is None else loaded.settings.price_list
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("preset", "a GB", "1,000 requests", "free a month", "months of", "read", "but", "source"):
         table.add_column(name, overflow="fold")
     today = datetime.now(UTC).date()
-    for name, preset in PRESETS.items():
-        price = preset.price
+    listed = {name: (each.price, each.listed) for name, each in own.items()}
+    listed |= {name: (each.price, each) for name, each in PRESETS.items() if name not in own}
+    for name, (price, preset) in listed.items():
         egress = f"{price.egress:.4g} {price.currency}"
         egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
         free = billed_size(price.free) if price.free else "-"
-        read = _age(preset.read, today)
-        table.add_row(name, egress, f"{price.requests:g}", free, price.zone, read, preset.caveat, preset.source)
+        row = (name, egress, f"{price.requests:g}", free, price.zone)
+        table.add_row(*row, *(("-",) if preset is None else (_age(preset.read, today), preset.caveat, preset.source)))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 
@@ -256,9 +264,6 @@ def _print_table(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float
         saved = f"{billed_size(found.saved.received)} of it ({share:.1f} %)"
         near = f", {billed_size(found.elsewhere)} of that from other nodes" if found.elsewhere else ""
         console.print(f"Clients got {billed_size(found.served)}; {saved} came from the cache{near}{worth}")
-    if found.fetched_elsewhere:
-        size = billed_size(found.fetched_elsewhere)
-        console.print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
     if total.unpriced:
         console.print(f"{billed_size(total.unpriced)} came from origins without a price (origins.NAME.price)")
 

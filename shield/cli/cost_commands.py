@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from shield.cli.options import AsJson, ConfigFile, TokenFile, origin_names
-from shield.cli.simulate import SizesOption
+from shield.cli.simulate import (
+    CdnHitsOption,
+    LogOption,
+    MoreLogs,
+    OriginLifetimeOption,
+    SampleOption,
+    SizesOption,
+    WarmUpOption,
+)
 from shield.config import CONFIG_VARIABLE
 
 app = typer.Typer(
@@ -149,37 +157,13 @@ def _reconcile(
 
 def advise(
     config: ConfigFile,
-    log: Annotated[
-        list[str],
-        typer.Option(
-            "--log",
-            help="An access log, also packed by gzip, in Parquet, or in a bucket; -: standard input.",
-            metavar="FILE",
-        ),
-    ],
-    more: Annotated[
-        list[str] | None,
-        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
-    ] = None,
+    log: LogOption,
+    more: MoreLogs = None,
     number: Annotated[int, typer.Option("-n", min=1, max=20, help="Changes at most.", metavar="N")] = 3,
-    sample: Annotated[
-        str | None,
-        typer.Option(help="Share of the paths in each of up to 8 samples.", show_default=False, metavar="SHARE"),
-    ] = None,
-    warm_up: Annotated[
-        str, typer.Option(help="Share of the log's time that only fills the caches.", metavar="SHARE")
-    ] = "0",
-    origin_lifetime: Annotated[
-        str | None,
-        typer.Option(
-            help="The max-age that origins send. Default: none, as most objects in S3.",
-            show_default=False,
-            metavar="DURATION",
-        ),
-    ] = None,
-    cdn_hits: Annotated[
-        bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
-    ] = False,
+    sample: SampleOption = None,
+    warm_up: WarmUpOption = "0",
+    origin_lifetime: OriginLifetimeOption = None,
+    cdn_hits: CdnHitsOption = False,
     sizes: SizesOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -207,15 +191,21 @@ def advise(
     raise typer.Exit(run(config, wish))
 
 
-def prices() -> None:
+def prices(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Settings whose own prices (price_list) are shown, too.", metavar="FILE"),
+    ] = None,
+) -> None:
     """Show the list prices that settings can name, with their source and date.
 
-    Exit codes: 0.
+    Exit codes: 0, 2 if the settings can't be used.
 
     Examples:
 
         shield prices
+        shield prices --config shield.yaml
     """
     from shield.cli.cost import prices as run
 
-    raise typer.Exit(run())
+    raise typer.Exit(run(config))

@@ -16,7 +16,7 @@ from shield.config.section import is_loopback
 from shield.config.settings import Settings
 from shield.config.tracing import HEADERS
 from shield.rules.freshness import CREDENTIALS
-from shield.rules.prices import PACIFIC
+from shield.rules.zones import PACIFIC
 
 
 def notes_on(settings: Settings, tree: Tree) -> Iterator[str]:

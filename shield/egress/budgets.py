@@ -91,6 +91,7 @@ class BudgetWatch:
         self._counted: dict[str, Sequence[int]] = {}  # by origin: what was added to the cells so far
         self._looks = 0
         self._seeding: asyncio.Task[None] | None = None
+        self._unread: set[str] = set()  # origins whose periods are of another zone now, in which the ledger has more
         self._not_before = -math.inf
         self._complaints = Complaints(log, seconds=600.0)
         self._said: dict[str, BudgetAct] = {}
@@ -159,10 +160,11 @@ class BudgetWatch:
 
     def _judge(self) -> None:
         now, cells = self._clock(), self._cells()
-        unknown = [name for name in cells if self._is_unknown(name)]
         for name, cell in cells.items():
-            if name not in unknown:
-                cell.roll(now, self._zones.of(name))
+            if cell.is_seeded:
+                self._roll(name, cell, now)
+        self._unread.intersection_update(cells)
+        unknown = [name for name, cell in cells.items() if not cell.is_seeded or name in self._unread]
         if unknown:
             self._seed(unknown, now)
         is_due = self._looks % _ASK_LOOKS == 0 and self._asking is None and bool(self._terms.budgets)
@@ -217,20 +219,21 @@ class BudgetWatch:
 
     # what was read before
 
-    def _is_unknown(self, name: str) -> bool:
-        """Whether what an origin gave in the present periods of its zone has yet to be read."""
-        cell = self._cells()[name]
-        return not cell.is_seeded or not cell.is_of(self._zones.of(name))
+    def _roll(self, name: str, cell: BudgetCell, now: float) -> None:
+        """Begin the periods that are due; in another zone, those of that."""
+        zone = self._zones.of(name)
+        if cell.is_of(zone):
+            cell.roll(now, zone)
+            return
+        cell.move(now, zone)  # what was counted so far is of some hours more or less
+        if self._ledger is not None:
+            self._unread.add(name)
 
     def _seed(self, origins: Sequence[str], now: float) -> None:
         """Begin to fetch from the ledger what these gave before."""
         if self._ledger is None:
             for name in origins:
-                cell, zone = self._cells()[name], self._zones.of(name)
-                if cell.is_seeded:
-                    cell.move(now, zone)  # some hours more or less than its period has had
-                else:
-                    cell.seed({}, _NOTHING, now, zone)
+                self._cells()[name].seed({}, _NOTHING, now, self._zones.of(name))
         elif self._seeding is None and now >= self._not_before:
             # At first nothing of this run is in the ledger yet. After a failure, or a change of the zone, all until
             # now is, or soon will be.
@@ -254,8 +257,9 @@ class BudgetWatch:
             self._not_before = -math.inf
             cells = self._cells()
             for name, total in totals.items():
-                if name in cells and self._is_unknown(name):
+                if name in cells and (not cells[name].is_seeded or name in self._unread):
                     cells[name].seed(sums.get(name, {}), total, now, zones.of(name))
+            self._unread.difference_update(totals)
         finally:
             self._seeding = None
 

@@ -75,17 +75,21 @@ class LedgerKeeper:
         if self._flushing is not None:
             await self._flushing
         if self.ledger is not None:
-            await self._write([self._own()], self._clock())
+            now = self._clock()
+            await self._write([partial(self.ledger.flush, [self._own()], now)], now)
 
     async def _flush(self, now: float) -> None:
+        assert self.ledger is not None
         workers = [self._own(), *[WorkerUsage.decoded(data) for data in await self._others()]]
-        await self._write(workers, now)
+        # Where origins are is noted here alone: a worker that ends may have settings of the past.
+        await self._write([partial(self.ledger.note_sites, now), partial(self.ledger.flush, workers, now)], now)
 
-    async def _write(self, workers: Sequence[WorkerUsage], now: float) -> None:
+    async def _write(self, jobs: Sequence[Callable[[], None]], now: float) -> None:
         assert self.ledger is not None
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(None, partial(self.ledger.flush, workers, now))
+            for job in jobs:
+                await loop.run_in_executor(None, job)
             if abs(now - self._tended_at) >= _TEND_SECONDS:
                 self._tended_at = now
                 await loop.run_in_executor(None, partial(self.ledger.tend, now))

@@ -185,11 +185,8 @@ class Ledger:
         self._terms = replace(self._terms, zones=zones, sites=sites)
 
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
-        """Add what workers have counted since the flush before, and note where origins are."""
-        sites = self._terms.sites
+        """Add what workers have counted since the flush before."""
         with self._open(writing=True) as file:
-            if sites != self._noted:
-                self._note_sites(file, sites, now)
             for worker in workers:
                 before = {
                     tuple(row[:3]): row[3:]
@@ -201,16 +198,21 @@ class Ledger:
                 self._add(file, worker, before, now)
                 if worker.tags:
                     self._add_tags(file, worker, now)
-        self._noted = sites
 
-    def _note_sites(self, file: sqlite3.Connection, sites: Mapping[str, OriginSite], now: float) -> None:
-        file.execute(_SITE_SCHEMA)
-        known = {note.origin: note.site for note in _sites_in(file)}
-        for name, site in sites.items():
-            if known.get(name) != site:
-                # A minute in which it moves is still the old site's.
-                at = int(now) // MINUTE * MINUTE + (MINUTE if name in known else 0)
-                file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", (name, at, *site))
+    def note_sites(self, now: float) -> None:
+        """Note where origins are, if that has changed."""
+        sites = self._terms.sites
+        if sites == self._noted:
+            return
+        with self._open(writing=True) as file:
+            file.execute(_SITE_SCHEMA)
+            known = {note.origin: note.site for note in _sites_in(file)}
+            for name, site in sites.items():
+                if known.get(name) != site:
+                    # A minute in which it moves is still the old site's.
+                    at = int(now) // MINUTE * MINUTE + (MINUTE if name in known else 0)
+                    file.execute("INSERT OR REPLACE INTO sites VALUES (?, ?, ?, ?, ?)", (name, at, *site))
+        self._noted = sites
 
     def _add_tags(self, file: sqlite3.Connection, worker: WorkerUsage, now: float) -> None:
         for statement in _TAG_SCHEMA.split(";"):

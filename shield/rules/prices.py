@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
-from shield.rules.zones import UTC_NAME, Zones, zones_by
+from shield.rules.zones import PACIFIC, UTC_NAME, Zones, zones_by
 
 GB = 10**9
 GIB = 1 << 30
@@ -83,9 +83,6 @@ class PricePreset:
 # Backblaze: charges are calculated daily at midnight UTC, and reports are by days of UTC (B2 Usage Reports). Wasabi:
 # usage is added up every 24 hours at 00:30 UTC. Hetzner: calendar months, of a zone that isn't stated. Months of
 # Backblaze, Cloudflare and Wasabi begin on the account's own day, which changes nothing for prices without tiers.
-PACIFIC = "America/Los_Angeles"
-"""The zone in which Google bills."""
-
 _AWS = ((10_000.0 * GB, 0.085), (50_000.0 * GB, 0.07), (150_000.0 * GB, 0.05))
 
 PRESETS: Mapping[str, PricePreset] = MappingProxyType(

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 UTC_NAME = "UTC"
+PACIFIC = "America/Los_Angeles"
+"""The zone in which Google bills."""
+
 _YEARS = range(2020, 2040)
 _MEMORY = 4096  # times of which days and months are remembered: more than a month's hours and two days' minutes
 
@@ -26,7 +29,9 @@ def zone_fault(name: str) -> str | None:
         zone = _zone(name)
         starts = [datetime(year, month, 1, tzinfo=zone) for year in _YEARS for month in range(1, 13)]
     except (KeyError, ValueError, OSError):  # unknown, or no name at all, or a directory of zones
-        return "expected a time zone by its IANA name, as UTC or America/Los_Angeles"
+        if name == PACIFIC:
+            return "there is no data on time zones: install tzdata, the system's package or Python's"
+        return zone_fault(PACIFIC) or f"expected a time zone by its IANA name, as UTC or {PACIFIC}"
     if any((start.utcoffset() or timedelta()) % timedelta(hours=1) for start in starts):
         return "expected a time zone at whole hours from UTC, since egress is counted by hours of UTC"
     return None

@@ -149,9 +149,8 @@ class MemoryTier:
 
     def texts(self) -> Iterator[bytes]:
         """Texts of the keys of all entries; what comes or goes meanwhile may be missing or be there."""
-        for batch in self._fifo.batches():
-            for text, _ in batch:
-                yield text
+        for shard in self._fifo.shards:
+            yield from list(shard)
 
     def entries(self) -> Iterator[Entry]:
         """All entries; this is no use of them. What comes or goes meanwhile may be missing or be there."""

@@ -120,6 +120,20 @@ def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixtur
     assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
 
 
+def test_ones_own_list_prices_are_shown_first(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    acme = {"egress": 0.05, "read": "2026-11-01", "source": "contract 4711", "zone": "Asia/Shanghai"}
+    settings["price_list"] = {"acme": acme, "r2": {"egress": 7}}
+    config.write_text(yaml.safe_dump(settings))
+
+    assert prices(config) == 0
+
+    said = capsys.readouterr().out
+    assert "contract 4711" in said and "Asia/Shanghai" in said and "7 USD" in said and "0.00036" not in said
+    assert said.index("acme") < said.index("aws-us-east-1")
+    assert prices(config.with_name("none.yaml")) == 2
+
+
 def test_a_list_price_that_was_read_long_ago_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load(config.read_text())
     settings["origins"]["iad"]["price"] = "gcs-us-central1"
@@ -239,9 +253,9 @@ def test_what_was_counted_keeps_the_region_of_its_time(config: Path, capsys: pyt
     ledger = Ledger(LedgerTerms(Path(settings["ledger"]["path"]), keep=1e9))
     old, new = OriginSite("aws", "us-east-1", "old"), OriginSite("aws", "eu-west-1", "new")
     ledger.use(Zones(), {"fra": old})
-    ledger.flush([], NOW - 86400.0)
+    ledger.note_sites(NOW - 86400.0)
     ledger.use(Zones(), {"fra": new})
-    ledger.flush([], NOW - 60.0)
+    ledger.note_sites(NOW - 60.0)
     ledger.flush([WorkerUsage("x", [MeterReading(EgressAccount("fra", "", "miss"), 1, GB, {200: 1})], {})], NOW)
     del settings["origins"]["iad"]
     config.write_text(yaml.safe_dump(settings))
@@ -281,5 +295,7 @@ def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
     plain = json.loads(capsys.readouterr().out)
     assert plain["from_other_nodes_bytes"] == 50 * GB and plain["fetched_by_other_nodes_bytes"] == 5 * GB
     assert plain["total"]["received_bytes"] == 105 * GB and plain["served_bytes"] == 1010 * GB
+    assert cost(config, by="origin", month=None, form="table", ledgers=[tmp_path / "other.sqlite"], now=NOW) == 0
+    assert "their ledgers have it" not in capsys.readouterr().out
     assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
     assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err

@@ -18,9 +18,9 @@ from shield.egress.meter import EgressAccount, MeterReading, Meters
 from shield.rules.budgets import BudgetAct, EgressBudget, Period, Spendable
 from shield.rules.egress import FetchReason
 from shield.rules.prices import GB, Price
+from shield.rules.zones import PACIFIC
 from tests.node import FakeClock
 
-PACIFIC = "America/Los_Angeles"
 CAP = {BudgetAct.REFUSE: 1.0}
 
 
@@ -226,6 +226,25 @@ def test_another_zone_by_a_reload_forgets_nothing(tmp_path: Path, clock: FakeClo
         clock.advance(86400.0)
         await worker.look()
         assert worker.watch.standings()[0].spent == 0.0
+
+    asyncio.run(story())
+
+
+def test_in_another_zone_months_end_though_the_ledger_cant_be_read(tmp_path: Path, clock: FakeClock) -> None:
+    async def story() -> None:
+        clock.now = datetime(2026, 12, 1, 3, tzinfo=UTC).timestamp()
+        path = tmp_path / "l"
+        worker = Worker(private(), clock, terms(100), ledger=Ledger(LedgerTerms(path, keep=1e9)))
+        await worker.look()
+        worker.reads(100)
+        path.write_bytes(b"no database" * 100)
+        worker.watch.use(in_zone(terms(100), PACIFIC))
+        await worker.look()
+        assert worker.refuses
+
+        clock.advance(6 * 3600.0)
+        await worker.look()
+        assert not worker.refuses
 
     asyncio.run(story())
 

@@ -12,6 +12,8 @@ import pytest
 from shield.egress.keeper import EVERY_SECONDS, LedgerKeeper
 from shield.egress.ledger import SERVED, Ledger, LedgerTerms, WorkerUsage
 from shield.egress.meter import EgressAccount, MeterReading
+from shield.rules.sites import OriginSite
+from shield.rules.zones import Zones
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield, settings_of
 
@@ -43,6 +45,19 @@ class Worker:
         self.keeper.tick()
         if self.keeper._flushing is not None:
             await self.keeper._flushing
+
+
+def test_where_origins_are_is_noted_by_the_conductor_and_not_by_a_worker_that_ends(tmp_path: Path) -> None:
+    async def story() -> None:
+        conductor, other = Worker(tmp_path / "l.sqlite"), Worker(tmp_path / "l.sqlite", conducts=False)
+        conductor.keeper.use(Zones(), {"fra": OriginSite("aws", "eu-west-1")})
+        other.keeper.use(Zones(), {"fra": OriginSite("aws", "us-east-1")})
+        await conductor.tick(0.0)
+        await other.keeper.close()
+
+        assert [note.site.region for note in conductor.ledger.sites()] == ["eu-west-1"]
+
+    asyncio.run(story())
 
 
 def test_the_conductor_writes_the_counts_of_all_every_few_seconds(tmp_path: Path) -> None:

@@ -27,11 +27,10 @@ from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
 from shield.errors import StoreError
 from shield.rules.sites import OriginSite, SiteNote
-from shield.rules.zones import Zones, day_around, day_of
+from shield.rules.zones import PACIFIC, Zones, day_around, day_of
 from tests.depth import tries
 
 NOW = 20_000 * DAY + 5.0
-PACIFIC = "America/Los_Angeles"
 
 
 def usage(process: str, received: int, *, requests: int = 0, reason: str = "miss", **served: int) -> WorkerUsage:
@@ -118,11 +117,11 @@ def test_sites_are_noted_when_they_change_and_the_last_one_outlasts_what_is_kept
     ledger = Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": old}))
     assert ledger.sites() == []
     for seconds in (0, 5, 90):
-        ledger.flush([], NOW + seconds)
+        ledger.note_sites(NOW + seconds)
     ledger.use(Zones(), {"fra": new, "iad": old})
-    ledger.flush([], NOW + HOUR)
+    ledger.note_sites(NOW + HOUR)
     # A node that starts anew notes nothing that is known.
-    Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": new})).flush([], NOW + 2 * HOUR)
+    Ledger(LedgerTerms(tmp_path / "l", 400 * DAY, sites={"fra": new})).note_sites(NOW + 2 * HOUR)
 
     minute = int(NOW) // MINUTE * MINUTE
     later = [SiteNote("iad", minute + HOUR, old), SiteNote("fra", minute + HOUR + MINUTE, new)]

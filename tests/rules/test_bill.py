@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from shield.rules.bill import Charges, Usage, bill, forecast
 from shield.rules.prices import GB, Price
-from shield.rules.zones import Month
+from shield.rules.zones import PACIFIC, Month
 
 MONTH = Month(2026, 11)
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
-PACIFIC = "America/Los_Angeles"
 DAY = 86400.0
 
 

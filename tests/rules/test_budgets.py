@@ -22,9 +22,8 @@ from shield.rules.budgets import (
     worded,
 )
 from shield.rules.prices import GB, Price
-from shield.rules.zones import Zones
+from shield.rules.zones import PACIFIC, Zones
 
-PACIFIC = "America/Los_Angeles"
 NOON = datetime(2026, 11, 15, 12, 0, tzinfo=UTC).timestamp()
 CAP = {BudgetAct.DEARER: 0.8, BudgetAct.PAUSE: 0.9, BudgetAct.STALE: 1.0, BudgetAct.REFUSE: 1.0}
 

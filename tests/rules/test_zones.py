@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shield.rules.zones import (
+    PACIFIC,
     Month,
     Zones,
     day_around,
@@ -21,7 +22,6 @@ from shield.rules.zones import (
     zones_by,
 )
 
-PACIFIC = "America/Los_Angeles"
 HOUR = 3600.0
 
 
@@ -95,6 +95,23 @@ def test_others_cant_not_even_if_they_are_for_half_of_the_year(name: str) -> Non
 @pytest.mark.parametrize("name", ["Pacific", "", "America", "/etc/passwd", "../UTC", "PST8PDT\0", "UTC+8"])
 def test_what_is_no_zone_is_told_how_one_looks(name: str) -> None:
     assert zone_fault(name) == "expected a time zone by its IANA name, as UTC or America/Los_Angeles"
+
+
+def test_without_any_data_on_zones_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr("shield.rules.zones.ZoneInfo", unknown)
+    zone_fault.cache_clear()
+    try:
+        assert (
+            zone_fault("Asia/Shanghai")
+            == zone_fault(PACIFIC)
+            == ("there is no data on time zones: install tzdata, the system's package or Python's")
+        )
+        assert zone_fault("UTC") is None
+    finally:
+        zone_fault.cache_clear()
 
 
 def test_others_are_in_the_zone_that_all_have_in_common_else_in_utc() -> None:

@@ -19,6 +19,37 @@ _SweepOption = Annotated[
     ),
 ]
 
+# Of `shield advise`, too.
+LogOption = Annotated[
+    list[str],
+    typer.Option(
+        "--log",
+        help="An access log, also packed by gzip, in Parquet, or in a bucket; -: standard input.",
+        metavar="FILE",
+    ),
+]
+MoreLogs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
+]
+SampleOption = Annotated[
+    str | None,
+    typer.Option(help="Share of the paths in each of up to 8 samples.", show_default=False, metavar="SHARE"),
+]
+WarmUpOption = Annotated[
+    str, typer.Option(help="Share of the log's time that only fills the caches.", metavar="SHARE")
+]
+OriginLifetimeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The max-age that origins send. Default: none, as most objects in S3.",
+        show_default=False,
+        metavar="DURATION",
+    ),
+]
+CdnHitsOption = Annotated[
+    bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
+]
 SizesOption = Annotated[
     str | None,
     typer.Option(
@@ -37,37 +68,13 @@ def simulate(
             "--config", "-c", help="Settings in YAML; several are compared.", metavar="FILE", envvar=CONFIG_VARIABLE
         ),
     ],
-    log: Annotated[
-        list[str],
-        typer.Option(
-            "--log",
-            help="An access log, also packed by gzip, in Parquet, or in a bucket; -: standard input.",
-            metavar="FILE",
-        ),
-    ],
-    more: Annotated[
-        list[str] | None,
-        typer.Argument(help="Further logs, so that --log logs/*.gz works.", metavar="FILE...", show_default=False),
-    ] = None,
+    log: LogOption,
+    more: MoreLogs = None,
     sweep: _SweepOption = None,
-    sample: Annotated[
-        str | None,
-        typer.Option(help="Share of the paths in each of up to 8 samples.", show_default=False, metavar="SHARE"),
-    ] = None,
-    warm_up: Annotated[
-        str, typer.Option(help="Share of the log's time that only fills the caches.", metavar="SHARE")
-    ] = "0",
-    origin_lifetime: Annotated[
-        str | None,
-        typer.Option(
-            help="The max-age that origins send. Default: none, as most objects in S3.",
-            show_default=False,
-            metavar="DURATION",
-        ),
-    ] = None,
-    cdn_hits: Annotated[
-        bool, typer.Option("--cdn-hits", help="Count the CDN's hits, too, as if there were no CDN.")
-    ] = False,
+    sample: SampleOption = None,
+    warm_up: WarmUpOption = "0",
+    origin_lifetime: OriginLifetimeOption = None,
+    cdn_hits: CdnHitsOption = False,
     sizes: SizesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for scripts.")] = False,
     html: Annotated[
