@@ -37,7 +37,8 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     # budget of egress does; some 20 tally what was asked of the origin and sent for its key, to name who costs; some
     # 60 pack the entry and give it its turn in RAM; some 50 keep what a task had in its local variables; ten are so
     # that a body that comes with its head isn't copied twice; and some 20 are for readers that are told together.
-    assert len(miss.files) <= 38 and miss.lines <= 1043
+    # A timer that fires meanwhile counts, too: twenty lines are for that.
+    assert len(miss.files) <= 39 and miss.lines <= 1060
 
 
 def test_what_is_inside_a_function_is_its_own_and_only_code_counts(
