@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ READ = 262_144
 FIRST_READ = 4096
 LOOK_SECONDS = 0.001  # between two looks for first bytes
 RECEIVE_BUFFER = 131_072
+SO_TIMESTAMPNS = 35  # Linux; Python's `socket` has no name for it
+_STAMP = struct.Struct("@qq")  # seconds, nanoseconds
 
 _LUA = """
 local counter = 0
@@ -116,9 +119,10 @@ class Member:
     fault: str = ""
     digest: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
 
-    def take(self, data: memoryview, now: float) -> None:
+    def take(self, data: memoryview, now: float, arrived: float) -> None:
+        """`arrived`: when the first bytes did; they are read later."""
         if not self.first:
-            self.first = now
+            self.first = arrived
         if self.head is not None:
             self.head += bytes(data)
             at = self.head.find(b"\r\n\r\n")
@@ -191,6 +195,7 @@ def crowd(port: int, path: str, body: bytes, *, clients: int, led: Callable[[], 
 def _connected(port: int) -> socket.socket:
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     made.connect(("127.0.0.1", port))
     made.setblocking(False)
     return made
@@ -213,11 +218,11 @@ def _read(members: list[Member], end: float) -> None:
             if member.first and hungry and now > pause:
                 break
             into = buffer if member.first else buffer[:FIRST_READ]
-            count = _receive(member, into)
+            count, arrived = _receive(member, into)
             now = time.monotonic()
             hungry -= not member.first
             if count:
-                member.take(into[:count], now)
+                member.take(into[:count], now, arrived)
             if not count or member.last or member.fault:
                 number = member.socket.fileno()
                 poll.unregister(number)
@@ -225,9 +230,20 @@ def _read(members: list[Member], end: float) -> None:
     poll.close()
 
 
-def _receive(member: Member, into: memoryview) -> int:
+def _receive(member: Member, into: memoryview) -> tuple[int, float]:
+    """Bytes received; of the first ones also when they came to the kernel, by the monotonic clock: reading those of
+    a thousand clients may take us longer than a server to send them.
+    """
     try:
-        return member.socket.recv_into(into)
+        if member.first:
+            return member.socket.recv_into(into), 0.0
+        count, ancillary, _, _ = member.socket.recvmsg_into([into], socket.CMSG_SPACE(_STAMP.size))
     except OSError as error:
         member.fault = str(error)
-        return 0
+        return 0, 0.0
+    now, ago = time.monotonic(), 0.0
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = _STAMP.unpack(data[: _STAMP.size])
+            ago = max(0.0, time.time() - (seconds + nanoseconds / 1e9))
+    return count, now - ago

@@ -24,6 +24,7 @@ from shield.rules.limits import ClientLimits
 log = logging.getLogger("shield.edge")
 
 _MOST_RESERVED = 1024
+_UNSEEN = 16  # connections at most whose descriptor isn't looked at: it takes a system call to learn it from uvloop
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,28 @@ class Door:
         self.limits = limits
         self._clock = clock
         self._for_clients = descriptors_for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._unseen = 0  # connections that may still enter before a descriptor is looked at again
         self._places: dict[str, _Place] = {}
         self._spare: _Place | None = None  # for the next address: clients that make a connection for each request
         self._idle: OrderedDict[Guest, _Place] = OrderedDict()  # a plain dict is slow at finding its first key
         self._complaints = Complaints(log)
 
+    @property
+    def must_see(self) -> bool:
+        """Whether `enter` needs the next connection's socket, to tell how many descriptors are in use."""
+        return self._unseen <= 0
+
     def enter(self, peer: str, connected: socket.socket | None, inside: int) -> bool:
-        """Whether one more connection is admitted while `inside` are open; if so, `leave` must be called for it."""
-        limits, descriptor = self.limits, -1 if connected is None else connected.fileno()
+        """Whether one more connection is admitted while `inside` are open; if so, `leave` must be called for it.
+
+        `connected`: its socket; it may be missing unless `must_see`.
+        """
+        limits, descriptor = self.limits, -1
+        if connected is None:
+            self._unseen -= 1
+        else:
+            descriptor = connected.fileno()
+            self._unseen = min(_UNSEEN, self._for_clients - 1 - descriptor)
         name = _place(peer)
         place = self._places.get(name)
         count = 0 if place is None else place.count

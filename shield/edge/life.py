@@ -68,7 +68,7 @@ class ConnectionLife(RequestReader):
         limits = self._limits
         if self._numbers:
             if self._life is Life.OUTSIDE:
-                connected = transport.get_extra_info("socket")
+                connected = transport.get_extra_info("socket") if self._door.must_see else None
                 if not self._door.enter(self._peer, connected, len(self._connections)):
                     self._take_no_more()
                     self._transport.abort()

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -174,3 +174,31 @@ def test_a_new_one_is_turned_away_when_all_that_seemed_idle_are_busy(clock: Fake
     assert door.enter("192.0.2.1", None, 0)
     assert not door.enter("192.0.2.1", None, 0)
     assert (door.gave_way, door.turned_away) == (1, 1)
+
+
+class Numbered:
+    """A socket with this descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+
+def test_descriptors_are_looked_at_now_and_then_and_each_one_near_their_limit(clock: FakeClock) -> None:
+    door = Door(ClientLimits(max_connections=10_000), clock=clock)
+    most = door._for_clients
+    looked_at: list[int] = []
+
+    for descriptor in range(most - 100, most + 20):
+        connected = None
+        if door.must_see:
+            looked_at.append(descriptor)
+            connected = cast(socket.socket, Numbered(descriptor))
+        admitted = door.enter("192.0.2.1", connected, 0)
+        assert admitted == (descriptor < most)
+
+    assert 5 <= len([each for each in looked_at if each < most]) <= 15
+    assert looked_at[-20:] == list(range(most, most + 20))
+    assert door.turned_away == 20
