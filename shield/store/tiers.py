@@ -350,7 +350,7 @@ class Store:
         """Whether a key was purged after the generation was `since`, or an entry under it with these tags, one a
         line, or with bytes of this origin; None: they aren't known yet, and may be any.
         """
-        return self._removals.since(text, since, tags, origin)
+        return self._newest_removal[0] != since and self._removals.since(text, since, tags, origin)
 
     # purges of many entries
 
