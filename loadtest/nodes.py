@@ -1,6 +1,6 @@
 """What a cluster costs, and what it saves.
 
-    python -m loadtest.nodes [--clients 3000] [--seconds 3] [--rounds 3]
+    python -m loadtest.nodes [--only herd,costs,room] [--clients 3000] [--seconds 3] [--rounds 3] [--megabytes 64]
 
 1. A herd: three nodes of two workers on 127.0.0.1 to 127.0.0.3, and so many clients, which all ask for one cold
 object
@@ -8,6 +8,8 @@ object
 2. The CPU that a request costs the node that is asked: a hit of its own, with and without a cluster; what another
 node
    has; and a miss of the same size from an origin on the same machine, without a cluster.
+3. The room that three nodes have together: they are asked for more than they can hold, and then the objects on their
+   disks are counted, each once, beside those of one node alone.
 
 Nodes and origin are stopped at the end.
 """
@@ -19,6 +21,7 @@ import asyncio
 import contextlib
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -33,18 +36,28 @@ from loadtest.processes import Process, free_port, raise_descriptor_limit
 SECRET = "0123456789abcdef0123456789abcdef"
 SIZES = (10_000, 50_000)
 OBJECTS = 20_000
+ROOM_BYTES = 50_000
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="herd,costs,room", help="some of these parts")
     parser.add_argument("--clients", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--megabytes", type=int, default=64, help="the disk of a node in the part on room")
     wanted = parser.parse_args()
+    parts = wanted.only.split(",")
+    if unknown := [part for part in parts if part not in ("herd", "costs", "room")]:
+        parser.error(f"there is no part {unknown[0]}; there are herd, costs, room")
     raise_descriptor_limit()
     with tempfile.TemporaryDirectory(prefix="nodes-", dir="/dev/shm") as made:
-        herd(Path(made), wanted.clients)
-        costs(Path(made), wanted.seconds, wanted.rounds)
+        if "herd" in parts:
+            herd(Path(made), wanted.clients)
+        if "costs" in parts:
+            costs(Path(made), wanted.seconds, wanted.rounds)
+        if "room" in parts:
+            room(Path(made), wanted.megabytes)
     return 0
 
 
@@ -121,6 +134,69 @@ def costs(directory: Path, seconds: float, rounds: int) -> None:
             ("shield_peer_copies_total", "shield_peer_node_fetches_total", "shield_peer_node_hits_total")
         ):
             print(f"  {line}")
+
+
+def room(directory: Path, megabytes: int) -> None:
+    """Distinct bytes on the disks of one node, and of three together. Each object is asked for twice, at nodes in
+    turn; there are three times as many for three nodes, a third more than fit.
+    """
+    paths = [f"/o/{ROOM_BYTES}/{number}" for number in range(megabytes * 4_000_000 // ROOM_BYTES)]
+    held = {}
+    for count in (1, 3):
+        base = free_port() % 20_000 + 10_000
+        listen, admin = base + 10, base + 20
+        nodes = {f"r{place}": f"127.0.0.{place}:{base}" for place in range(1, count + 1)}
+        with contextlib.ExitStack() as stack:
+            origin_port = free_port()
+            stack.enter_context(_origin(directory, origin_port))
+            for name, address in nodes.items():
+                host = address.partition(":")[0]
+                disk = {"path": str(directory / f"{count}-{name}"), "capacity": megabytes << 20, "free_floor": 0}
+                cache = {
+                    "memory": {"capacity": "16MiB"},
+                    "slice_bytes": "1MiB",  # a small disk has small segments
+                    "tiers": [{"name": "disk", "directories": [disk]}],
+                }
+                config = _settings(name, f"{host}:{listen}", f"{host}:{admin}", origin_port)
+                config |= {"workers": 2, "cache": cache}
+                if count > 1:
+                    config["cluster"] = {"nodes": nodes, "secret": SECRET}
+                stack.enter_context(_node(directory, name, config))
+            hosts = [address.partition(":")[0] for address in nodes.values()]
+            for host in hosts:
+                _wait_until_ready(host, admin)
+            time.sleep(2.0)
+            for turn in range(2):
+                for place, host in enumerate(hosts):
+                    asked = paths[: len(paths) * count // 3]
+                    mine = [path for at, path in enumerate(asked) if (at + turn) % len(hosts) == place]
+                    asyncio.run(_fill(listen, mine, host=host))
+            time.sleep(2.0)  # until it is on the disks
+        held[count] = _held(directory, nodes)
+    one, three = len(set(held[1])), len(set(held[3]))
+    size = ROOM_BYTES / 1e6
+    print(f"room: one node of {megabytes} MiB holds {one * size:.1f} MB of {len(paths) // 3 * size:.0f};")
+    print(f"      three hold {three * size:.1f} of {len(paths) * size:.0f}: {three / one:.2f} times as much,")
+    print(f"      {(len(held[3]) - three) * size:.1f} MB are there twice")
+
+
+def _held(directory: Path, nodes: Mapping[str, str]) -> list[str]:
+    """The keys on the disks of these nodes, which have ended; each as often as it is there."""
+    found = []
+    for name in nodes:
+        command = [
+            sys.executable,
+            "-m",
+            "shield",
+            "store",
+            "ls",
+            "--json",
+            "--config",
+            str(directory / f"{name}.json"),
+        ]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found += [json.loads(line)["key"] for line in said.splitlines() if line.startswith("{")]
+    return found
 
 
 def _run(wrk: Wrk, url: str, case: tuple[int, int], what: str, paths: Path, seconds: float) -> Rate:
@@ -215,11 +291,11 @@ async def _ask_all(hosts: list[str], port: int, path: str, size: int, clients: i
     return sum(answers), time.monotonic() - began
 
 
-async def _fill(port: int, paths: list[str]) -> None:
+async def _fill(port: int, paths: list[str], *, host: str = "127.0.0.1") -> None:
     """Have a node fetch these."""
 
     async def some(mine: list[str]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(host, port)
         for path in mine:
             writer.write(b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n" % path.encode())
             head = (await reader.readuntil(b"\r\n\r\n")).lower()

@@ -22,7 +22,7 @@ import httpx
 import uvloop
 
 from shield.errors import OriginError
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.response import Response

@@ -52,8 +52,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     peers       requests between workers, sent by asking in the protocol of words. Of a node: front: answers them,
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
-                ones, of what others own; nodes: connections to them, and which are down; other: one of them; members:
-                of the cluster, by DNS; parting: the hottest entries, handed over by a node that stops
+                ones, of what others own; behind: who lacks purges; nodes: connections to them, and which are down;
+                other: one of them; members: of the cluster, by DNS; parting: the hottest entries, handed over by a
+                node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -115,21 +116,21 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 change and values, segments, record, log (writing), room, reading, condition, reclaim, rebuild, sweep,
                 scanning, all on the system through files. upkeep/: visit, listing, scrub, moving, intake, customs,
                 ground, for maintenance
-    origin      want: a request to an origin and its result; origin: one attempt, and attempt: one by callbacks;
-                plain: fetches by these, without a task; lot: the origins in use; note: what all workers learn of it;
-                statistics: its figures; faults: their meaning for health; refusal, decoding: errors; by_get: HEAD
-                where only GET works; version, copies: the same bytes from any origin that is proven to have them;
-                damage: bodies that don't match their checksum; origins: fetches from the best of several; race:
-                attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of copies behind the
-                primary; turns: while all origins are bad; conductor: judges origins for all workers, and probes them;
-                ranker: their order by cost; limiting: learns how much they bear; gate: no more than that goes to one,
-                and misses wait; thrift: of budgets; ramps: new origins; drains: origins that get no fetches, by
-                order; prober: regular probes; probe_notes: their results in shared memory; request_heads, signer;
-                rotation: new credentials, tried first; key_sources: commands, AWS's chain; pool, dial, connection,
-                response, chunks, head, pieces, line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a
-                cap on bytes; inflow: the kernel's receive buffer; conduct: bodies after responses that have none;
-                health: failing addresses; resolver, tls; canary: examines an origin for `check --online`; drilling:
-                the place of a drill
+    origin      want: a request to an origin and its result; asked: as it is sent; origin: one attempt, and attempt:
+                one by callbacks; plain: fetches by these, without a task; lot: the origins in use; note: what all
+                workers learn of it; statistics: its figures; faults: their meaning for health; refusal, decoding:
+                errors; by_get: HEAD where only GET works; version, copies: the same bytes from any origin that is
+                proven to have them; damage: bodies that don't match their checksum; origins: fetches from the best of
+                several; race: attempts beside a late one; hedging: those of hedges; traced: of a trace; lag: of
+                copies behind the primary; waiting: for one of them alone, and until when; turns: while all origins
+                are bad; conductor: judges origins for all workers, and probes them; ranker: their order by cost;
+                limiting: learns how much they bear; gate: no more than that goes to one, and misses wait; thrift: of
+                budgets; ramps: new origins; drains: origins that get no fetches, by order; prober: regular probes;
+                probe_notes: their results in shared memory; request_heads, signer; rotation: new credentials, tried
+                first; key_sources: commands, AWS's chain; pool, dial, connection, response, chunks, head, pieces,
+                line_ends: the HTTP/1.1 client; terms, alarm: its time limits; flow: a cap on bytes; inflow: the
+                kernel's receive buffer; conduct: bodies after responses that have none; health: failing addresses;
+                resolver, tls; canary: examines an origin for `check --online`; drilling: the place of a drill
     observe     accounting: the end of every request; lags: figures of replication; readiness; counters, metrics,
                 report: figures of all workers together; continuity: of those that are gone, too; access: the log of
                 requests, made of lines: exchanges as JSON, or of record: their fields by name, and output: its file;

@@ -47,6 +47,7 @@ class ClusterFigures:
                 "refused": found.refused,
                 "beyond": found.beyond,
                 "beyond_hits": found.beyond_hits,
+                "behind": self.cluster.behind.refused,
                 "inherited": self.cluster.heritage.found,
             },
             "secret": {
@@ -88,6 +89,11 @@ class ClusterFigures:
                 found.beyond,
             ),
             number("peer_node_beyond_hits", "Those that the other region had stored", found.beyond_hits),
+            number(
+                "peer_node_behind",
+                "Responses of other nodes that weren't used, since these lack a purge of the key",
+                self.cluster.behind.refused,
+            ),
             number("peer_node_hits", "Those that another node had stored", found.hits),
             number(
                 "peer_node_refused",

@@ -61,6 +61,6 @@ class Distrust:
         if is_new:
             text = (
                 "origin %s: what was stored from it since %s may be wrong: it is removed (%s) and fetched again from "
-                "other origins, and at CDNs as far as purge.edges says; purge others of what they fetched since then"
+                "other origins. CDNs of purge.edges get its URLs: purge others of what they fetched since then"
             )
             log.warning(text, name, since, order_id)

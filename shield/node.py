@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.applications import Starlette
-
+from shield.admin.api import AdminApi
 from shield.admin.listener import AdminListener
 from shield.admin.reload import Reload
 from shield.admin.upgrade import Upgrade
@@ -179,7 +178,7 @@ class Node:
     peers: PeerFront
     for_nodes: NodeFront | None  # of the cluster; None: the node is alone
     asgi: Application
-    admin: Starlette
+    admin: AdminApi
     admin_listener: AdminListener
 
     # its parts

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from enum import IntEnum
+from typing import Final
 
 import xxhash
 
@@ -37,7 +38,7 @@ more. Each gives four a second."""
 LATE_SECONDS = 0.1
 """A heartbeat later than this shows a worker that had no time to read responses."""
 
-_SECONDS = 10  # of the ring of counts
+_SECONDS: Final = 10  # of the ring of counts
 _FAILURES = 16  # the last of a worker at an origin
 
 
@@ -53,11 +54,15 @@ class Came(IntEnum):
     BROKEN = 6  # its body ended early or stalled; its first byte counted as OK
 
 
-COLUMNS = 1 + len(Came)  # the second, and a count each
+COLUMNS: Final = 1 + len(Came)  # the second, and a count each
 
 # Where things are. A change here raises `shared.LAYOUT`.
 # Words of a place: what is published of an origin.
-_NAME, _STATE, _SINCE, _UNTIL, _BAD_SINCE, _TIMES, _FLAGS, _REASON, _COUNT, _SPAN, _P95, _RAISED = range(12)
+_STATE: Final = 1
+_SINCE: Final = 2
+_FLAGS: Final = 6
+_RAISED: Final = 11
+_NAME, _UNTIL, _BAD_SINCE, _TIMES, _REASON, _COUNT, _SPAN, _P95 = 0, 3, 4, 5, 7, 8, 9, 10
 LIMIT, LIMIT_WORDS = 12, 5  # the limit on its fetches (`leases`)
 _MEASURED = LIMIT + LIMIT_WORDS
 _PLACE_WORDS = _MEASURED + MEASURED_WORDS
@@ -65,16 +70,19 @@ _PLACE_WORDS = _MEASURED + MEASURED_WORDS
 _BEAT, _STEADY, _WORKER_WORDS = 0, 1, 2  # of a worker
 
 # Words of a row.
-_SUCCEEDED, _FAILED_TOTAL, _WHOLE, COMPARED, DIFFERING, _MISSING = range(6)
-_FAILED_AT = 6  # each: time, hash of the key, `Came`
-RING = _FAILED_AT + 3 * _FAILURES
-WAITING = RING + COLUMNS * _SECONDS
+_SUCCEEDED: Final = 0
+_FAILED_TOTAL, _WHOLE, COMPARED, DIFFERING, _MISSING = range(1, 6)
+_FAILED_AT: Final = 6  # each: time, hash of the key, `Came`
+RING: Final = _FAILED_AT + 3 * _FAILURES
+WAITING: Final = RING + COLUMNS * _SECONDS
 USE, USE_WORDS = WAITING + SLOTS, 6  # of its lease on the limit
 _TIMINGS = USE + USE_WORDS
 _ROW_WORDS = _TIMINGS + TIMING_WORDS
 
+_UP: Final = int(HealthState.UP)
+_HELD_BACK: Final = int(HELD_BACK)  # plain numbers: operators of flags are Python
 _WORD = 8
-_NO_COUNTS = memoryview(bytes(_WORD * COLUMNS)).cast("q")
+_NO_COUNTS: Final = memoryview(bytes(_WORD * COLUMNS)).cast("q")
 
 
 def size_for(workers: int) -> int:
@@ -362,9 +370,9 @@ class Seen:
         """Whether the origin is UP without reservations."""
         states = self._states
         return (
-            states[_STATE] == HealthState.UP
+            states[_STATE] == _UP
             and self._published[_RAISED] <= self._published[_SINCE]
-            and not states[_FLAGS] & HELD_BACK
+            and not states[_FLAGS] & _HELD_BACK
             and not self._drain[0]
             and not self._below[0]
         )
@@ -372,7 +380,7 @@ class Seen:
     @property
     def is_held(self) -> bool:
         """Whether fetches are kept away from it while another origin can serve."""
-        return bool(self._states[_FLAGS] & HELD_BACK or self._drain[0])
+        return bool(self._states[_FLAGS] & _HELD_BACK or self._drain[0])
 
     @property
     def p95(self) -> float | None:

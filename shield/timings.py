@@ -11,13 +11,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from operator import add
-from typing import Any
+from typing import Any, Final
 
 from shield.rules.distance import LEAST_BODIES, Timing
 from shield.rules.latency import BUCKETS, EDGES, median, quantile
-from shield.rules.ranking import CLASS_LIMITS, SIZE_CLASSES, size_class, throttle_penalty
+from shield.rules.ranking import SIZE_CLASSES, SMALL, size_class, throttle_penalty
 
-BODY_BYTES = 256 * 1024
+BODY_BYTES: Final = 256 * 1024
 """Shorter bodies say little about a goodput: they arrive with the first byte, or nearly."""
 
 FRESH_SECONDS = 60.0
@@ -28,12 +28,13 @@ _GENERATION_SECONDS = 300.0
 _LEAST_PENALTY = 0.001  # seconds; a smaller one is over
 
 # Words of a span of time: which one, histograms, and for each class the bodies, their bytes and their seconds.
-_COUNTS = 1
-_BODIES = _COUNTS + SIZE_CLASSES * BUCKETS
-_SPAN_WORDS = _BODIES + 3 * SIZE_CLASSES
-_PROBES = 2 * _SPAN_WORDS  # after two of fetches
+_COUNTS: Final = 1
+_BODIES: Final = _COUNTS + SIZE_CLASSES * BUCKETS
+_SPAN_WORDS: Final = _BODIES + 3 * SIZE_CLASSES
+_PROBES: Final = 2 * _SPAN_WORDS  # after two of fetches
 
-FETCHED, PROBED = _COUNTS, _PROBES + _COUNTS
+FETCHED: Final = _COUNTS
+PROBED: Final = _PROBES + _COUNTS
 """Kinds of responses: to a fetch for clients, to a probe."""
 
 TIMING_WORDS = 4 * _SPAN_WORDS
@@ -71,7 +72,9 @@ class OriginTimes:
         """The first byte of a response with a body of `size` bytes arrived after `seconds`; FETCHED or PROBED."""
         if now >= self._ends:
             self._begin(now)
-        self._counts[self._at + kind + BUCKETS * bisect_left(CLASS_LIMITS, size) + bisect_left(EDGES, seconds)] += 1
+        self._counts[
+            self._at + kind + BUCKETS * (0 if size <= SMALL else size_class(size)) + bisect_left(EDGES, seconds)
+        ] += 1
 
     def carried(self, now: float, size: int, seconds: float, kind: int = FETCHED) -> None:
         """A body of `size` bytes, `BODY_BYTES` at least, arrived within `seconds` after its first byte.

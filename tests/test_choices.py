@@ -143,6 +143,75 @@ def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -
 
 
 @pytest.mark.parametrize(
+    ("given", "price"),
+    [
+        ("acme", Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),))),
+        ({"preset": "acme"}, Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),))),
+        ({"preset": "acme", "egress": 0.06}, Price(0.06, 0.00043)),
+        ({"preset": "acme", "zone": PACIFIC}, Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),), zone=PACIFIC)),
+        ("other", PRESETS["r2"].price),
+        ("aws-us-east-1", Price(0.01, 0.0004)),  # in place of the listed one
+        ("aws-eu-central-1", PRESETS["aws-eu-central-1"].price),
+    ],
+)
+def test_a_price_may_be_one_of_ones_own_list(given: Any, price: Price) -> None:
+    own = {
+        "acme": {
+            "preset": "aws-eu-central-1",
+            "egress": 0.05,
+            "free": "1TB",
+            "tiers": [{"beyond": "10TB", "egress": 0.04}],
+            "read": "2026-11-01",
+            "source": "contract 4711",
+        },
+        "other": "r2",
+        "aws-us-east-1": {"preset": "aws-us-east-1", "egress": 0.01},
+    }
+    settings = Settings.model_validate({"origins": with_origins(one={"price": given}), "price_list": own})
+
+    found = settings.origins["one"].price
+    assert found is not None and found.price == price
+
+
+def test_the_price_between_regions_may_be_one_of_ones_own_list(tmp_path: Path) -> None:
+    cluster = {"nodes": {"n1": "127.0.0.1:7071", "n2": "127.0.0.1:7171"}, "secret": "x" * 32, "price": "acme"}
+    settings = Settings.model_validate(
+        {"origins": with_origins(one={}), "cluster": cluster, "price_list": {"acme": {"egress": 0.02}}}
+    )
+
+    assert settings.cluster is not None and settings.cluster.price is not None
+    assert settings.cluster.price.price == Price(0.02)
+
+
+def test_ones_own_prices_may_be_in_a_file_and_grow_old_like_others(tmp_path: Path) -> None:
+    path, prices = tmp_path / "shield.yaml", tmp_path / "prices.yaml"
+    path.write_text(
+        yaml.safe_dump({"origins": with_origins(one={"price": "acme"}), "price_list_file": "prices.yaml"})
+    )
+    prices.write_text("acme: {egress: 0.05, read: 2026-11-01, source: contract 4711}")
+
+    settings = load(path, environ={}).settings
+    assert settings.origins["one"].price is not None and settings.origins["one"].price.price == Price(0.05)
+    assert list(old_prices(settings, date(2027, 4, 30))) == []
+    (said,) = old_prices(settings, date(2027, 5, 1))
+    assert said == "origins.one.price: a list price of 2026-11-01, which may have changed: contract 4711"
+
+    for content, expected in (
+        ("acme: {egress: dear}", "price_list.acme.egress"),
+        ("acme: {egress: 1, read: soon}", 'price_list.acme.read: got "soon"; expected a day, as 2026-11-01'),
+        ("other: {egress: 1}", "origins.one.price: expected a mapping, as {egress: 0.05}, or one of aws-us-east-1"),
+    ):
+        prices.write_text(content)
+        with pytest.raises(ConfigError) as caught:
+            load(path, environ={})
+        (said,) = str(caught.value).splitlines()
+        assert expected in said
+    prices.unlink()
+    with pytest.raises(ConfigError, match=r"price_list_file: the file can't be read"):
+        load(path, environ={})
+
+
+@pytest.mark.parametrize(
     ("zone", "said"),
     [
         ("PST", "expected a time zone by its IANA name, as UTC or America/Los_Angeles"),

@@ -85,19 +85,28 @@ class Witness(Protocol):
     async def record(self, request: Request, operation: Operation, status: int, problems: Sequence[str]) -> None: ...
 
 
-def routes_of(
-    operations: Iterable[Operation], doorman: Doorman, witness: Witness | None = None, *, body_seconds: float
-) -> list[Route]:
-    """A route for each path."""
-    by_path: dict[str, dict[str, Operation]] = {}
+def by_path(operations: Iterable[Operation]) -> dict[str, dict[str, Operation]]:
+    """The operations by path and method. Raises ValueError if one is described twice."""
+    found: dict[str, dict[str, Operation]] = {}
     for operation in operations:
-        methods = by_path.setdefault(operation.path, {})
+        methods = found.setdefault(operation.path, {})
         if operation.method in methods:
             raise ValueError(f"{operation.method} {operation.path} is described twice")
         methods[operation.method] = operation
+    return found
+
+
+def routes_of(
+    operations: Mapping[str, Mapping[str, Operation]],
+    doorman: Doorman,
+    witness: Witness | None = None,
+    *,
+    body_seconds: float,
+) -> list[Route]:
+    """A route for each path."""
     return [
         Route(path, _endpoint(methods, doorman, witness, body_seconds), methods=list(methods))
-        for path, methods in by_path.items()
+        for path, methods in operations.items()
     ]
 
 

@@ -21,6 +21,7 @@ from shield.observe.top import TopLists
 from shield.origin.origin import Origin
 from shield.origin.origins import Origins
 from shield.origin.terms import Timeouts
+from shield.peers.behind import Behind
 from shield.peers.cluster import Cluster
 from shield.peers.copies import SHARE, HotCopies
 from shield.peers.members import DnsMembers
@@ -62,6 +63,7 @@ class ClusterParts:
             self.members.tick()
         self.cluster.nodes.tick()
         self.cluster.copies.tick()
+        self.cluster.behind.tick()
 
     async def close(self) -> None:
         if self.members is not None:
@@ -219,7 +221,7 @@ def cluster_of(
         near=cluster.near,
     )
     copies = HotCopies(store, capacity=settings.cache.memory.capacity // place.workers // SHARE)
-    made = Cluster(owners, nodes, copies, timeouts=timeouts, clock=clock)
+    made = Cluster(owners, nodes, copies, Behind(store), timeouts=timeouts, clock=clock)
     made.distance = lambda name: _first_byte(origins.get(name))
     return made
 

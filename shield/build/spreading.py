@@ -92,7 +92,8 @@ def spreader_of(
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
     nodes.orders[TARGET] = spreader.exchange.answer
-    cluster.copies.covers, cluster.position = spreader.covers, spreader.position
+    cluster.copies.covers = cluster.behind.covers = spreader.covers
+    cluster.position = spreader.position
     return spreader
 
 

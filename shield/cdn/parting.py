@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from shield.cdn.outbox import EdgeOutbox, HandedCall
@@ -28,6 +29,7 @@ FINISH_SECONDS, HAND_SECONDS = 5.0, 5.0
 _LOOK_SECONDS = 0.05
 _MOST_BYTES = 128 << 10  # of a message
 _SEND_SECONDS = 3.0
+_LONGEST_PACE = 10.0  # seconds after a call from another node
 
 
 class HandOverNodes(Protocol):
@@ -92,7 +94,7 @@ class EdgeParting:
                 if len(places) < len(batch):
                     break
             if taken:
-                log.info("node %s makes %d calls of CDNs' APIs in place of this one", nodes[0], taken)
+                log.info("calls of CDNs' APIs handed over to node %s: %d", nodes[0], taken)
             nodes.pop(0)
 
     async def _send(self, name: str, calls: Sequence[HandedCall]) -> Sequence[HandedCall]:
@@ -134,16 +136,22 @@ class EdgeParting:
                 2 if each["round"] == 2 else 1,
                 now + min(3600.0, max(0.0, float(each["in"]))),
                 tuple(map(str, each["notes"])),
-                EdgeCall.read(each["call"]),
+                _patient(EdgeCall.read(each["call"])),
             )
             for each in json.loads(body)["calls"]
             if known.get(each["edge"]) == each["place"]
         ]
+        calls = [each for each in calls if self._purges.is_purge(each.edge, each.call)]
         taken = await asyncio.to_thread(self._outbox.take, calls, now)
         if taken:
-            log.info("%d calls of CDNs' APIs were taken over from node %s", taken, sender)
+            log.info("calls of CDNs' APIs taken over from node %s: %d", sender, taken)
         places = sorted({(call.id, call.edge) for call in calls}) if taken else []
         return json.dumps({"taken": places}).encode()
+
+
+def _patient(call: EdgeCall) -> EdgeCall:
+    """It rests the others for a moment at most."""
+    return replace(call, pace=min(_LONGEST_PACE, max(0.0, call.pace)))
 
 
 def _batches(calls: Sequence[HandedCall]) -> Iterator[Sequence[HandedCall]]:

@@ -21,7 +21,7 @@ from shield.chance import draw
 from shield.complaints import Complaints
 from shield.errors import StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
-from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, merged, next_wait, plan
+from shield.rules.edge_purge import LONGEST_WAIT, CorruptTerms, EdgeCall, is_purge, merged, next_wait, plan
 from shield.rules.purge_orders import PurgeOrder
 
 log = logging.getLogger("shield.purge")
@@ -266,6 +266,11 @@ class EdgePurges:
         now = self.clock()
         return [name for name, edge in self._edges.items() if now >= edge.rests_until]
 
+    def is_purge(self, edge: str, call: EdgeCall) -> bool:
+        """Whether a call from another node is one that purges at this CDN."""
+        target = self._targets.get(edge)
+        return target is not None and is_purge(target.edge, call)
+
     def places(self) -> Mapping[str, str]:
         """What each CDN's configuration is called there, by its name here."""
         return {name: f"{each.edge.provider.value}:{each.edge.place}" for name, each in self._targets.items()}
@@ -291,9 +296,9 @@ class EdgePurges:
             if not count:
                 continue
             if self._outbox.is_kept:
-                log.warning("%d calls for %s aren't made yet: they will be after the next start", count, name)
+                log.warning("calls for %s that aren't made yet, but after the next start: %d", name, count)
             else:
-                log.error("%d calls for %s are lost, without a state_directory. Purge it there", count, name)
+                log.error("calls for %s that are lost, without a state_directory: %d. Purge it there", name, count)
 
 
 def _together(batch: Sequence[QueuedCall]) -> Iterator[tuple[EdgeCall, list[QueuedCall]]]:

@@ -22,7 +22,7 @@ from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
 from shield.origin.tls import client_context
 from shield.rules.budgets import ACTS
-from shield.rules.prices import PRESETS, STALE_DAYS
+from shield.rules.prices import STALE_DAYS
 from shield.rules.ranking import Strategy, incomparable
 from shield.rules.routes import Route
 from shield.store.upkeep.ground import impossible
@@ -91,10 +91,11 @@ def read(path: Path) -> Loaded | None:
 
 
 def _price(given: PriceSettings) -> str:
-    if given.preset is None:
+    listed = given.listed
+    if listed is None:
         return str(given.price)
-    preset = PRESETS[given.preset]
-    return f"{given.price} ({given.preset}, read {preset.read}; {preset.caveat})"
+    said = [f"read {listed.read}", listed.caveat or listed.source]
+    return f"{given.price} ({'' if given.preset is None else f'{given.preset}, '}{'; '.join(filter(None, said))})"
 
 
 def _money(route: Route) -> str:
@@ -112,9 +113,10 @@ def _money(route: Route) -> str:
 def old_prices(settings: Settings, today: date) -> Iterator[str]:
     """Notes on list prices that were read long ago."""
     for name, origin in settings.origins.items():
-        preset = None if origin.price is None or origin.price.preset is None else PRESETS[origin.price.preset]
-        if preset is not None and preset.age_days(today) > STALE_DAYS:
-            yield f"origins.{name}.price: a list price of {preset.read}, which may have changed: {preset.source}"
+        listed = None if origin.price is None else origin.price.listed
+        if listed is not None and listed.age_days(today) > STALE_DAYS:
+            source = f": {listed.source}" if listed.source else ""
+            yield f"origins.{name}.price: a list price of {listed.read}, which may have changed{source}"
 
 
 def _sources(loaded: Loaded, *above: str) -> Iterator[str]:

@@ -88,19 +88,24 @@ def cost(
     return 0
 
 
-def prices() -> int:
-    """Print the list prices; 0."""
+def prices(path: Path | None = None) -> int:
+    """Print the list prices, with those of the settings first if there are any; 0, or 2 if these can't be read."""
+    loaded = None if path is None else read(path)
+    if path is not None and loaded is None:
+        return 2
+    own = {} if loaded is None else loaded.settings.price_list
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("preset", "a GB", "1,000 requests", "free a month", "months of", "read", "but", "source"):
         table.add_column(name, overflow="fold")
     today = datetime.now(UTC).date()
-    for name, preset in PRESETS.items():
-        price = preset.price
+    listed = {name: (each.price, each.listed) for name, each in own.items()}
+    listed |= {name: (each.price, each) for name, each in PRESETS.items() if name not in own}
+    for name, (price, preset) in listed.items():
         egress = f"{price.egress:.4g} {price.currency}"
         egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
         free = billed_size(price.free) if price.free else "-"
-        read = _age(preset.read, today)
-        table.add_row(name, egress, f"{price.requests:g}", free, price.zone, read, preset.caveat, preset.source)
+        row = (name, egress, f"{price.requests:g}", free, price.zone)
+        table.add_row(*row, *(("-",) if preset is None else (_age(preset.read, today), preset.caveat, preset.source)))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     return 0
 

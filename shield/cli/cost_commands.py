@@ -191,15 +191,21 @@ def advise(
     raise typer.Exit(run(config, wish))
 
 
-def prices() -> None:
+def prices(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Settings whose own prices (price_list) are shown, too.", metavar="FILE"),
+    ] = None,
+) -> None:
     """Show the list prices that settings can name, with their source and date.
 
-    Exit codes: 0.
+    Exit codes: 0, 2 if the settings can't be used.
 
     Examples:
 
         shield prices
+        shield prices --config shield.yaml
     """
     from shield.cli.cost import prices as run
 
-    raise typer.Exit(run())
+    raise typer.Exit(run(config))

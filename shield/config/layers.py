@@ -23,6 +23,7 @@ from shield.config.places import (
     did_you_mean,
     shortened,
 )
+from shield.config.price import PRICE_LIST, PRICE_LIST_FILE
 from shield.config.shape import all_keys, is_list, is_mapping, is_secret, resolve
 from shield.config.yaml_text import YamlText
 from shield.rules.tokens import TOKEN_VARIABLE
@@ -116,7 +117,15 @@ def read_named_files(tree: Tree) -> list[Problem]:
     of_origins = [("origins", name, key) for name, _ in tree.items("origins") for key in SECRETS]
     of_webhooks = alarms.secrets([name for name, _ in tree.items(*alarms.WEBHOOKS)])
     of_edges = purging.secrets([name for name, _ in tree.items(*purging.EDGES)])
-    for path in (*of_origins, *access.SECRETS, *cluster.SECRETS, *token_secrets(tree), *of_webhooks, *of_edges):
+    for path in (
+        PRICE_LIST,
+        *of_origins,
+        *access.SECRETS,
+        *cluster.SECRETS,
+        *token_secrets(tree),
+        *of_webhooks,
+        *of_edges,
+    ):
         *above, key = path
         file_path = (*above, f"{key}_file")
         named = tree.get(file_path)
@@ -157,6 +166,7 @@ def _absolute(given: GivenValue, base: Path) -> GivenValue:
     """File names are relative to the directory of the file that names them."""
     at, value = given.path, given.value
     names_file = (len(at) == 3 and at[0] == "origins" and at[2] in FILES) or at in (
+        PRICE_LIST_FILE,
         *TLS_FILES,
         *access.FILES,
         *cluster.FILES,

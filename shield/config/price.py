@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core.core_schema import CoreSchema
 
 from shield.config.places import did_you_mean
-from shield.config.section import Section, matching
+from shield.config.section import Section, Text, matching
 from shield.config.units import ExpectedError, Size, size_needed
-from shield.rules.prices import PRESETS, Price
+from shield.rules.prices import PRESETS, Price, PricePreset
 from shield.rules.zones import zone_fault
 
-_LISTED = " ".join(PRESETS)
+_EXPECTED = f"expected a mapping, as {{egress: 0.05}}, or one of {' '.join(PRESETS)}, or a name in price_list"
+
+
+PRICE_LIST = ("price_list",)
+PRICE_LIST_FILE = ("price_list_file",)
+
+
+def with_own_prices(values: Any) -> Any:
+    """Settings as read, in which names of prices in `price_list` are replaced by these. What isn't as it should be is
+    left to be reported where it is written.
+    """
+    own = values.get(PRICE_LIST[0]) if isinstance(values, dict) else None
+    origins = values.get("origins") if isinstance(values, dict) else None
+    if not isinstance(own, dict) or not isinstance(origins, dict):
+        return values
+    made = {name: _with_own_price(origin, own) for name, origin in origins.items()}
+    cluster = {"cluster": _with_own_price(values["cluster"], own)} if "cluster" in values else {}
+    return {**values, "origins": made, **cluster}
+
+
+def _with_own_price(origin: Any, own: Mapping[str, Any]) -> Any:
+    given = _spelled_out(origin.get("price")) if isinstance(origin, dict) else None
+    name = given.get("preset") if isinstance(given, dict) else None
+    base = _spelled_out(own.get(name)) if isinstance(name, str) else None
+    if not isinstance(given, dict) or not isinstance(base, dict):
+        return origin
+    try:
+        PriceSettings.model_validate(base)
+    except ValidationError:
+        return {**origin, "price": None}
+    # An allowance and tiers belong to their egress.
+    dropped = {"free", "tiers"} if "egress" in given else set()
+    kept = {key: value for key, value in base.items() if key not in dropped}
+    return {**origin, "price": {**kept, **{key: value for key, value in given.items() if key != "preset"}}}
+
+
+def _spelled_out(value: Any) -> Any:
+    return {"preset": value} if isinstance(value, str) else value
+
+
+def _day(value: Any) -> Any:
+    try:
+        return value if isinstance(value, date) else date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ExpectedError("expected a day, as 2026-11-01") from None
 
 
 def _zone(name: str) -> str:
@@ -57,6 +103,12 @@ class PriceSettings(Section):
         default=None, description="If omitted: the preset's, or USD."
     )
 
+    read: Annotated[date, BeforeValidator(_day)] | None = Field(
+        default=None,
+        description="The day on which it was read or agreed on; 180 days later there is a note. If omitted: the "
+        "preset's.",
+    )
+    source: Text | None = Field(default=None, description="Where it is written down. If omitted: the preset's.")
     zone: Annotated[str, AfterValidator(_zone)] | None = Field(
         default=None,
         description="Time zone of the provider's days and months, in bills and budgets, as America/Los_Angeles. If "
@@ -66,22 +118,34 @@ class PriceSettings(Section):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         shown = handler.resolve_ref_schema(handler(core))
-        shown["properties"]["preset"]["anyOf"][0] = {"enum": list(PRESETS)}
-        return {"anyOf": [{"enum": list(PRESETS)}, shown]}
+        named = [{"enum": list(PRESETS)}, {"type": "string", "description": "A name in price_list."}]
+        shown["properties"]["preset"]["anyOf"][:1] = named
+        return {"anyOf": [*named, shown]}
 
     @model_validator(mode="before")
     @classmethod
     def _by_name_or_by_value(cls, value: Any) -> Any:
-        given = {"preset": value} if isinstance(value, str) else value
+        given = _spelled_out(value)
         if not isinstance(given, dict):
-            raise ExpectedError(f"expected a mapping, as {{egress: 0.05, currency: EUR}}, or one of {_LISTED}")
+            raise ExpectedError(_EXPECTED)
         preset = given.get("preset")
         if isinstance(preset, str) and preset not in PRESETS:
             guess = did_you_mean(preset, list(PRESETS))
-            raise ExpectedError(f"expected a mapping, as {{egress: 0.05}}, or one of {_LISTED}{guess}")
+            raise ExpectedError(f"{_EXPECTED}{guess}")
         if preset is None and given.get("egress") is None:
             raise ExpectedError("expected egress, the price of a GB, as {egress: 0.05, currency: EUR}")
         return given
+
+    @property
+    def listed(self) -> PricePreset | None:
+        """It as a list price, with date and source; None: it isn't known when it was read."""
+        preset = None if self.preset is None else PRESETS[self.preset]
+        read = self.read or (None if preset is None else preset.read)
+        if read is None:
+            return None
+        source, caveat = ("", "") if preset is None else (preset.source, preset.caveat)
+        # What a preset leaves out is of its egress.
+        return PricePreset(self.price, read, self.source or source, caveat if self.egress is None else "")
 
     @property
     def price(self) -> Price:

@@ -20,6 +20,7 @@ from shield.config.ledger import LedgerSettings
 from shield.config.limits import LimitSettings
 from shield.config.logs import AccessLogSettings, LogSettings, RequestIdSettings
 from shield.config.origin import OriginSettings
+from shield.config.price import PriceSettings, with_own_prices
 from shield.config.probes import HealthSettings, ProbeSettings
 from shield.config.purging import PurgeMethodSettings, PurgeSettings
 from shield.config.rate_limits import RateLimitSettings
@@ -304,6 +305,13 @@ class Settings(Section):
         description='Labels on each row of `shield cost --focus`, as {environment: prod, cost_centre: "4711"}.',
         json_schema_extra={"additionalProperties": {"type": "string"}},
     )
+    price_list: Mapping[Name, PriceSettings] = Field(
+        default_factory=dict,
+        description="Prices by names that `origins.NAME.price` may have, beside the listed ones or in place of them: "
+        "those that were negotiated, or have changed.",
+        json_schema_extra={"additionalProperties": False},
+    )
+    price_list_file: File | None = Field(default=None, description="File with `price_list`, in YAML.")
     budgets: Mapping[Name, BudgetSettings] = Field(
         default_factory=dict,
         description="Budgets of egress by name: what may be read from origins in a day or a month.",
@@ -326,6 +334,11 @@ class Settings(Section):
     request_id: RequestIdSettings = Field(
         default_factory=RequestIdSettings, description="The name of each request, from the CDN's log to the origin's."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prices_by_name(cls, value: Any) -> Any:
+        return with_own_prices(value)
 
     @model_validator(mode="after")
     def _routes_inherit(self) -> Self:

@@ -15,7 +15,7 @@ from cachetools import FIFOCache
 from shield.drill.memory import DrillRow
 from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.pool import Pool
 from shield.origin.response import Response
 from shield.origin.want import Want

@@ -173,9 +173,8 @@ def _by_missed(tally: NameTally) -> float:
 def _added(names: dict[N, T], name: N, tally: T, rank: Callable[[T], float]) -> T:
     """A new name, for which lesser ones make room."""
     if len(names) >= CAPACITY:
-        ranked = sorted([(rank(each), at) for at, each in enumerate(names.values())])
-        gone, texts = {at for _, at in ranked[: CAPACITY // 2]}, list(names)
-        for at in gone:
+        ranked, texts = sorted([(rank(each), at) for at, each in enumerate(names.values())]), list(names)
+        for _, at in ranked[: CAPACITY // 2]:
             del names[texts[at]]
     names[name] = tally
     return tally

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shield.origin.connection import Asked, Connection
+from shield.origin.asked import Asked
+from shield.origin.connection import Connection
 from shield.origin.note import Note
 from shield.origin.response import Response
 from shield.origin.want import Want

@@ -7,26 +7,21 @@ and parser become OriginErrors here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import select
-import sys
-import termios
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from shield.egress.meter import UNMETERED, Meter
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.messages import ResponseHead
 from shield.origin.alarm import Alarm
+from shield.origin.asked import Asked
 from shield.origin.chunks import ChunkReader
 from shield.origin.flow import Brake
 from shield.origin.head import Framing, MessageError, NoMessageError, parse_head
-from shield.origin.inflow import Inflow, inflow_of
+from shield.origin.inflow import Inflow, has_come, inflow_of, unread
 from shield.origin.pieces import HeadPieces
 from shield.origin.resolver import Address
-from shield.origin.response import Asker, Inform, Response
+from shield.origin.response import Asker, Response
 from shield.origin.terms import Terms
 
 MOST_PAUSED = 0.1
@@ -43,6 +38,9 @@ class Owner(Protocol):
 
     exchanges: Histogram
     """Times from requests to the ends of their bodies, without those for which they weren't read."""
+
+    read_buffer: bytearray
+    """Where its connections read to, all in one thread."""
 
     def opened(self, connection: Connection) -> None:
         """It has a socket; `lost` will follow eventually."""
@@ -63,29 +61,11 @@ class Owner(Protocol):
         """Bytes have arrived that answer no request; it is closed, or will be with its exchange."""
 
 
-@dataclass(slots=True)
-class Asked:
-    """A request to an origin: `head` is a whole GET or HEAD request without a body.
-
-    `deadline` (loop time) bounds waiting for a connection, opening it and the response's head; the body is bounded by
-    the timeouts alone. `inform` is called with interim responses before the head, of each attempt, and `sent` at each
-    attempt, just before its request is written. `fresh`: a kept connection won't do. `meter` counts what it costs.
-    """
-
-    head: bytes
-    method: bytes
-    deadline: float
-    inform: Inform | None = None
-    sent: Callable[[], None] | None = None
-    fresh: bool = False
-    meter: Meter = UNMETERED
-
-
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
 
 
-class Connection(asyncio.Protocol):
-    """Carries exchanges one after the other, until one ends in doubt.
+class Connection:
+    """Carries exchanges one after the other, until one ends in doubt. An asyncio.Protocol, but for the base class.
 
     Closed at once when the origin sends unsolicited bytes: they would be taken for the next response.
     """
@@ -95,6 +75,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, terms: Terms, *, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         # per connection
         self._owner = owner
+        self._buffer = owner.read_buffer
+        self._view: Any = memoryview(owner.read_buffer)  # a compiled class can't name its type
         self._terms = terms
         self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
@@ -137,8 +119,7 @@ class Connection(asyncio.Protocol):
             asked.sent()
         asked.meter.requests += 1
         now = self._now()
-        response = Response(self, self._unstarted, asked.inform, asker, flow=self._terms.flow)
-        response.kept = self.served > 0
+        response = Response(self, self._unstarted, asked.inform, asker, flow=self._terms.flow, kept=self.served > 0)
         self._response = response
         self._total_at = now + self._total
         self._head_at = min(now + self._first_byte, asked.deadline)
@@ -191,9 +172,7 @@ class Connection(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         if sock is None or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return has_come(sock)
 
     def held_up(self, now: float) -> float:
         """Seconds for which its reader has been stalled, so that it isn't read."""
@@ -239,12 +218,7 @@ class Connection(asyncio.Protocol):
 
     def unread(self) -> int:
         sock = None if self.closed else self._transport.get_extra_info("socket")
-        if sock is None:
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
-        except (OSError, ValueError):  # it is closed
-            return 0
+        return 0 if sock is None else unread(sock)
 
     def abandon(self) -> None:
         self._response = None
@@ -260,15 +234,36 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self._owner.opened(self)
 
+    def get_buffer(self, size: int) -> bytearray:
+        """Where uvloop reads to. The same for all connections of the owner: what comes is taken out of it at once."""
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
+        """So many bytes have come into the buffer. A body that comes with its head is copied once, not twice."""
+        end = 0
+        if self._framing is None and self._pieces is None:
+            end = self._buffer.find(b"\r\n\r\n", 0, size) + 4
+        view = self._view
+        if 4 <= end < size:
+            self._receive(bytes(view[:end]), bytes(view[end:size]))
+        else:
+            self._receive(bytes(view[:size]), b"")
+
     def data_received(self, data: bytes) -> None:
+        """The same from other loops."""
+        self._receive(data, b"")
+
+    def _receive(self, data: bytes, rest: bytes) -> None:
+        """Bytes have come, with a `rest` if the others end as a head does."""
         response = self._response
         if response is None:
             self._take_unasked()
             return
         self.last_read = self._now()
-        self.asked.meter.received += len(data)
+        size = len(data) + len(rest)
+        self.asked.meter.received += size
         if self._inflow is not None:
-            self._read += len(data)
+            self._read += size
             if self._read >= self._inflow.due and not self._inflow.came(self._read):
                 self._inflow = None
         begins = False
@@ -277,12 +272,12 @@ class Connection(asyncio.Protocol):
         elif self._framing is None:
             self._answered = begins = True
             try:
-                self._receive_head(response, data)
+                self._receive_head(response, data, rest)
             except MessageError as error:
                 self._refuse(response, error)
         else:
             self._receive_uncounted(response, data)
-        if self._brake is not None and self._brake.came(len(data), is_over=self._response is None):
+        if self._brake is not None and self._brake.came(size, is_over=self._response is None):
             self._pause()
         if begins and response.answered:
             response.tell()  # last: it may send the next request on this connection
@@ -302,30 +297,38 @@ class Connection(asyncio.Protocol):
         self._alarm.end()
         self._owner.lost(self)
 
+    def pause_writing(self) -> None:
+        """A request head is all that is written."""
+
+    def resume_writing(self) -> None: ...
+
     # reading a response
 
-    def _receive_head(self, response: Response, data: bytes) -> None:
+    def _receive_head(self, response: Response, data: bytes, rest: bytes) -> None:
         limits = self._terms.limits
-        end = data.find(b"\r\n\r\n", 0, limits.head_bytes) + 4
-        if end < 4 or limits.bare_lf or self._pieces is not None:
-            data, end = self._pieced_together(data)
+        end = len(data) if rest else data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > limits.head_bytes or limits.bare_lf or self._pieces is not None:
+            data, end = self._pieced_together(data + rest)
             if not end:
                 return
+            rest = b""
         head, framing, persistent = parse_head(
             data[:end], method=self.asked.method, max_fields=limits.head_fields, dropped=self._owner.dropped_field
         )
         if head.status < 200:
-            self._inform(response, head, data[end:])
+            self._inform(response, head, data[end:] + rest)
             return
         self._persistent, self._framing = persistent, framing
         self.bodiless = framing is Framing.NONE
         response.arrive(head)
         if framing is not Framing.LENGTH or not head.length:
-            self._begin_uncounted(response, head, data[end:])
+            self._begin_uncounted(response, head, data[end:] + rest)
             return
         self._left, self._body_at, self._free_until = head.length, self.last_read, self._total_at
         if end < len(data):
-            self._receive_counted(response, data[end:])
+            rest = data[end:] + rest
+        if rest:
+            self._receive_counted(response, rest)
         if self._response is response:
             self._watch_body()
 
@@ -347,7 +350,7 @@ class Connection(asyncio.Protocol):
         if response.inform is not None:
             response.inform(head)
         if data:
-            self._receive_head(response, data)
+            self._receive_head(response, data, b"")
 
     def _refuse(self, response: Response, error: MessageError) -> None:
         """Garbage on a kept connection is the rest of the last response: the request is sent again."""

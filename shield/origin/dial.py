@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from shield.errors import Fault, OriginError
 from shield.origin import tls
@@ -153,7 +154,7 @@ class Dialer:
         endpoint = self._endpoint
         try:
             await asyncio.get_running_loop().create_connection(
-                lambda: connection,
+                lambda: cast(asyncio.Protocol, connection),  # it has no base class, so that it can be compiled
                 sock=sock,
                 ssl=endpoint.tls,
                 server_hostname=self._hostname if endpoint.tls else None,

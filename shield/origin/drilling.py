@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.pool import Pool
 from shield.origin.response import Response
 from shield.origin.want import Want

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -62,15 +63,15 @@ def parse_head(
     come out with Framing.NONE. `dropped` is called with each field line that is omitted as not well-formed.
     Raises MessageError.
     """
-    line = _STATUS_LINE.match(data)
-    if line is None:
-        raise _no_status_line(data)
-    head = ResponseHead(int(line[2]), _parse_fields(data, max_fields, dropped), None)
-    named, is_modern = head.named, line[1] == b"1"
+    begin = data[: data.find(b"\n") + 1]
+    status = _STATUSES.get(begin) or _status_of(begin, data)
+    head = ResponseHead(abs(status), _parse_fields(data, max_fields, dropped), None)
+    named, is_modern = head.named, status > 0
     stated = named.get(b"content-length", b"")
     if (
-        not _is_length(stated)
-        or head.status != 200
+        status != 200
+        or not stated.isdigit()
+        or len(stated) > _DIGITS
         or method != b"GET"
         or not is_modern
         or named.get(b"connection", b"keep-alive") != b"keep-alive"
@@ -122,6 +123,17 @@ def _framed(head: ResponseHead, method: bytes, *, is_modern: bool) -> tuple[Resp
     return head, Framing.LENGTH, persistent
 
 
+def _status_of(begin: bytes, data: bytes) -> int:
+    """The status in a line that isn't known, negative if it is HTTP/1.0."""
+    line = _STATUS_LINE.fullmatch(begin)
+    if line is None:
+        raise _no_status_line(data)
+    status = int(line[2]) if line[1] == b"1" else -int(line[2])
+    if len(_STATUSES) < 256 and len(begin) <= 64:
+        _STATUSES[begin] = status
+    return status
+
+
 def _no_status_line(data: bytes) -> MessageError:
     check_begun(data)
     return MessageError(Fault.MALFORMED, f"no HTTP/1.x status line but {data[:60]!r}")
@@ -132,7 +144,9 @@ _BEGINNING = b"HTTP/1."
 # Rules out what llhttp accepts: RTSP, versions 0.9 and 2.0, leading empty lines, control bytes in the reason,
 # statuses outside 100 to 599.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-_is_length = re.compile(rb"[0-9]{1,18}").fullmatch  # more digits may exceed `LONGEST_BODY`
+_STATUSES: Final[dict[bytes, int]] = {}  # by status line, negative with HTTP/1.0
+_DIGITS: Final = 18  # more may exceed `LONGEST_BODY`
+_BLANKS: Final = (0x20, 0x09)
 _FRAMING_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
@@ -146,6 +160,8 @@ class _FieldReader:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if value and value[-1] in _BLANKS:
+            value = value.rstrip(b" \t")  # llhttp strips before values only
         self.fields.append((_NAMES.get(name) or _lowered(name), value))
 
     def on_headers_complete(self) -> None:
@@ -160,8 +176,6 @@ def _parse_fields(data: bytes, max_fields: int, dropped: Callable[[bytes], None]
         data, reader = _read_mended(data, max_fields, dropped, error)
     if not reader.complete or len(reader.fields) > max_fields:
         raise _unusable(reader, max_fields)
-    if b" \r\n" in data or b"\t\r\n" in data:  # llhttp strips before values only; rarely needed
-        return tuple([(name, value.rstrip(b" \t")) for name, value in reader.fields])
     return tuple(reader.fields)
 
 
@@ -240,5 +254,5 @@ def _lowered(name: bytes) -> bytes:
     return lowered
 
 
-_NAMES: dict[bytes, bytes] = {}
+_NAMES: Final[dict[bytes, bytes]] = {}
 """Lower-case names. Responses repeat the same few: each is lowered once and its bytes are shared."""

@@ -1,4 +1,4 @@
-"""The receive buffer of a connection to an origin: small at first, later left to the kernel.
+"""The receive buffer of a connection to an origin: small at first, later left to the kernel; and what waits in it.
 
 Unread bytes of a response that is given up were sent in vain, and kernels make room for megabytes at once if an
 origin is near. So a connection's room doubles as bytes are read from it, like the origin's own slow start, by which
@@ -9,8 +9,13 @@ connection has shown that its bytes are read.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
+import select
 import socket
+import sys
+import termios
+import threading
 
 FIRST = 64 << 10
 """Bytes of room at first. The kernel makes it twice as much, for its own overhead, and uses half to all of it."""
@@ -59,6 +64,33 @@ def inflow_of(connected: socket.socket | None) -> Inflow | None:
     if connected is None or connected.family == socket.AF_UNIX or not _can_be_undone():
         return None
     return Inflow(connected)
+
+
+def read_buffer() -> bytearray:
+    """Where the connections of this thread read to, one after the other: what comes is taken out of it at once."""
+    found: bytearray | None = getattr(_of_thread, "buffer", None)
+    if found is None:
+        found = _of_thread.buffer = bytearray(_BUFFER_BYTES)
+    return found
+
+
+_of_thread = threading.local()  # another thread has another loop, which reads meanwhile
+_BUFFER_BYTES = 256 * 1024
+
+
+def has_come(connected: socket.socket) -> bool:
+    """Whether anything waits to be read: bytes, or the end of the stream."""
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def unread(connected: socket.socket) -> int:
+    """The bytes that wait to be read."""
+    try:
+        return int.from_bytes(fcntl.ioctl(connected.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # it is closed
+        return 0
 
 
 @functools.cache

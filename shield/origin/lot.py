@@ -68,5 +68,7 @@ class Lot:
     def patience(self, order: Sequence[str]) -> float:
         """The time after which the second of an order is tried beside the first."""
         origins = self.origins
-        patience = math.inf if origins[order[1]].seen.is_held else origins[order[0]].seen.patience
-        return min(patience, self.deadline_seconds / len(order), origins[order[0]].seen.spending.after)
+        seen = origins[order[0]].seen
+        patience = math.inf if origins[order[1]].seen.is_held else seen.patience
+        most = min(self.deadline_seconds / len(order), seen.spending.after)
+        return min(patience, most)

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 from shield.budget_cells import unbudgeted
 from shield.egress.meter import Meters
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
+from shield.origin.asked import Asked
 from shield.origin.attempt import PlainAttempt
 from shield.origin.by_get import NO_HEAD, ask_by_get
-from shield.origin.connection import Asked, Connection
+from shield.origin.connection import Connection
 from shield.origin.copies import fetch_same
 from shield.origin.damage import STATING, guard
 from shield.origin.drilling import Drill
@@ -37,6 +37,7 @@ from shield.origin.signer import Credentials, Signer, follow_clock
 from shield.origin.statistics import HealthStatistics, OriginStatistics
 from shield.origin.terms import PoolLimits
 from shield.origin.traced import noted, with_context
+from shield.origin.waiting import Waiting
 from shield.origin.want import Absent, Fetched, Want, belies_parts, is_useless, mismatch, without_parts
 from shield.records import Came, private
 from shield.rules import s3_errors
@@ -65,13 +66,6 @@ _PROOF_SECONDS = 10.0
 Renew = Callable[[], Awaitable[None]]
 
 
-class Waiter(Protocol):
-    """A fetch that waits for an origin, and may go on elsewhere."""
-
-    def suspect(self, origin: str) -> None:
-        """Don't wait for this origin alone any more."""
-
-
 class Origin:
     """One S3 bucket endpoint: its signer, its pool, and the reading of its responses."""
 
@@ -91,6 +85,7 @@ class Origin:
         self.name = name
         self.facts = facts or OriginFacts(name)
         self.provider = provider
+        self._is_signed, self._has_md5_etags = provider.signed, provider.md5_etags
         self.signer = signer
         signer.owner = name
         self.pool = pool
@@ -117,7 +112,7 @@ class Origin:
         """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
         self.drill: Drill | None = None
         """Set while a drill runs, at this origin or at another one."""
-        self.waiting: set[Waiter] = set()
+        self.waiting = Waiting(asyncio.get_running_loop())
         """Fetches that wait for its response, and may go on elsewhere."""
         self.sample: tuple[bytes, bytes] | None = None
         """Path and query of an object that it gave lately, to probe it with."""
@@ -199,7 +194,7 @@ class Origin:
         except OriginError:
             return None  # `fetch` says why
         note = self._note(want, None, opens=False)
-        inform = None if self.provider.signed else want.inform
+        inform = None if self._is_signed else want.inform
         asked = Asked(head, want.method, deadline, inform, note.sent, False, note.meter)
         note.signed_with = self.signer.signed_with
         sent = pool.ask(asked, asker)
@@ -245,7 +240,7 @@ class Origin:
         self._given_at = response_time = clock()
         if self.watch is not None:
             self.watch(self.name, want, response.head.length or 0)
-        if self.provider.md5_etags or not STATING.isdisjoint(response.head.named):
+        if self._has_md5_etags or not STATING.isdisjoint(response.head.named):
             guard(response, self, want)
         return Fetched(self.name, response, request_time, response_time)
 

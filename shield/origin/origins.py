@@ -476,5 +476,5 @@ async def _placed(flow: Flow, deadline_seconds: float) -> OriginError | None:
 
 def _rescue(origin: Origin) -> None:
     """Let all fetches that wait for an origin continue at others."""
-    for each in list(origin.waiting):
+    for each in origin.waiting:
         each.suspect(origin.name)

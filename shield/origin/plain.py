@@ -46,10 +46,10 @@ class PlainFetch:
     __slots__ = (
         "_continuing",
         "_has_begun",
+        "_is_waiting",
         "_loop",
         "_taker",
         "_task",
-        "_timer",
         "attempt",
         "began",
         "is_suspicious",
@@ -76,7 +76,7 @@ class PlainFetch:
         self._continuing = continuing
         self._taker = taker
         self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_waiting = False  # for its origin alone
         self._task: asyncio.Task[None] | None = None  # once it isn't plain any more
         self._has_begun = False  # that task
         self.lot = lot
@@ -92,8 +92,8 @@ class PlainFetch:
         self.attempt = attempt
         self.lot.users += 1
         if len(self.order) > 1:
-            self._timer = self._loop.call_later(self.lot.patience(self.order), self._go_on)
-            self.origin.waiting.add(self)
+            self._is_waiting = True
+            self.origin.waiting.begin(self, self.began + self.lot.patience(self.order))
 
     def responded(self, response: Response) -> None:
         if self._task is not None:
@@ -112,8 +112,12 @@ class PlainFetch:
             self.lot.users -= 1
             self._taker.fetched(fetched)
 
+    def be_late(self) -> None:
+        """Don't wait for the origin alone any more: its time is over."""
+        self._go_on()
+
     def suspect(self, origin: str) -> None:
-        """Don't wait for the origin alone."""
+        """Don't wait for the origin alone any more."""
         self.is_suspicious = True
         self._go_on()
 
@@ -144,7 +148,6 @@ class PlainFetch:
         self._taker.fetched(result)
 
     def _wait_no_more(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self.origin.waiting.discard(self)
+        if self._is_waiting:
+            self._is_waiting = False
+            self.origin.waiting.end(self)

@@ -18,10 +18,12 @@ from typing import cast
 from shield.errors import Fault, OriginError
 from shield.histograms import Histogram
 from shield.origin.alarm import Alarm
+from shield.origin.asked import Asked
 from shield.origin.conduct import Conduct, Keep
-from shield.origin.connection import Asked, Connection
+from shield.origin.connection import Connection
 from shield.origin.dial import Dialer, Endpoint
 from shield.origin.flow import Flow
+from shield.origin.inflow import read_buffer
 from shield.origin.resolver import Address, Resolver
 from shield.origin.response import Asker, Response
 from shield.origin.terms import PoolLimits, Terms, Timeouts
@@ -91,6 +93,7 @@ class Pool:
         self._watch_timer: asyncio.TimerHandle | None = None
         self.whole_at = 0.0
         self.exchanges = Histogram()
+        self.read_buffer = read_buffer()
         self.note_break: Callable[[Connection, Fault], None] | None = None
         """Told of each body that breaks off."""
         self._closing: asyncio.Future[None] | None = None

@@ -212,7 +212,7 @@ class Lead:
     So an ordinary fetch needs no task of its own. To be used as a context around the attempt.
     """
 
-    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_owner", "_timer", "beside", "origin", "race")
+    __slots__ = ("_begin", "_is_over", "_is_overtaken", "_owner", "beside", "origin", "race")
 
     def __init__(self, origin: Origin, begin: Callable[[], Race], *, within: float) -> None:
         """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
@@ -222,9 +222,7 @@ class Lead:
         self._is_over = self._is_overtaken = False
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(within, self._be_late)
-        origin.waiting.add(self)
+        origin.waiting.begin(self, asyncio.get_running_loop().time() + within)
 
     def suspect(self, origin: str) -> None:
         """Its origin is suspect: try others beside it."""
@@ -233,8 +231,8 @@ class Lead:
             race.suspect(origin)
             self._try_others(race)
 
-    def _be_late(self) -> None:
-        """It is late: try others beside it as soon as that is due."""
+    def be_late(self) -> None:
+        """Try others beside it as soon as that is due."""
         if self.race is None and not self._is_over:
             self._try_others(self._begin())
 
@@ -253,8 +251,7 @@ class Lead:
     def over(self) -> None:
         """The attempt has ended, in whatever way."""
         self._is_over = True
-        self._timer.cancel()
-        self.origin.waiting.discard(self)
+        self.origin.waiting.end(self)
 
     def result_of_race(self) -> Fetched | Absent | Failed | None:
         """The result of the race, if that has cancelled this attempt.

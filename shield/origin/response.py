@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from shield.errors import OriginError
@@ -51,7 +50,6 @@ Inform = Callable[[ResponseHead], None]
 """Called with each interim response (1xx) before the head; must neither raise nor block."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Response:
     """A response. Its body waits, bounded, until `start`; the holder must start, read or close it.
 
@@ -59,24 +57,56 @@ class Response:
     head is here, or can't come any more; a task awaits `arrived` instead.
     """
 
-    _carrier: Carrier | None
-    _buffer_limit: int
-    inform: Inform | None = None  # until the head has arrived, or can't any more
-    asker: Asker | None = None  # likewise
-    head: ResponseHead = field(init=False)  # set once `answered`
-    error: OriginError | None = None  # set if the exchange failed
-    answered: bool = False
-    flow: Flow | None = None  # the cap of the origin
-    kept: bool = False  # sent on a connection that had been used before
-    stale: bool = False  # unanswered, since the connection had been closed before
-    guard: Callable[[Sink], Sink] | None = None  # the body passes it on its way to its sink
-    weigh: Callable[[int, float], None] | None = None  # told the size and seconds of a body that arrives freely
-    _buffer: list[bytes] = field(default_factory=list)
-    _buffered: int = 0
-    _sink: Sink | None = None
-    _started: bool = False
-    _paused: bool = False
-    _ended: bool = False
+    __slots__ = (
+        "_buffer",
+        "_buffer_limit",
+        "_buffered",
+        "_carrier",
+        "_ended",
+        "_paused",
+        "_sink",
+        "_started",
+        "answered",
+        "asker",
+        "error",
+        "flow",
+        "guard",
+        "head",
+        "inform",
+        "kept",
+        "stale",
+        "weigh",
+    )
+
+    head: ResponseHead
+    """Set once `answered`."""
+
+    def __init__(
+        self,
+        carrier: Carrier | None,
+        buffer_limit: int,
+        inform: Inform | None = None,
+        asker: Asker | None = None,
+        *,
+        flow: Flow | None = None,
+        kept: bool = False,
+    ) -> None:
+        """`flow` is the cap of the origin; `kept`: sent on a connection that had been used before."""
+        self._carrier = carrier
+        self._buffer_limit = buffer_limit
+        self.inform = inform  # until the head has arrived, or can't any more
+        self.asker = asker  # likewise
+        self.flow = flow
+        self.kept = kept
+        self.answered = False
+        self.error: OriginError | None = None  # set if the exchange failed
+        self.stale = False  # unanswered, since the connection had been closed before
+        self.guard: Callable[[Sink], Sink] | None = None  # the body passes it on its way to its sink
+        self.weigh: Callable[[int, float], None] | None = None  # told size and seconds of a body that arrives freely
+        self._buffer: list[bytes] | None = None  # what has arrived before it was started
+        self._buffered = 0
+        self._sink: Sink | None = None
+        self._started = self._paused = self._ended = False
 
     # for the holder of the response
 
@@ -97,11 +127,12 @@ class Response:
         if self.guard is not None:
             sink = self.guard(sink)
         self._sink = sink
-        pieces, self._buffer = self._buffer, []
-        for piece in pieces:
-            sink.on_data(piece)
-            if self._sink is None:
-                return
+        pieces, self._buffer = self._buffer, None
+        if pieces is not None:
+            for piece in pieces:
+                sink.on_data(piece)
+                if self._sink is None:
+                    return
         if self._ended:
             self._sink = None
             sink.on_end(self.error)
@@ -126,7 +157,7 @@ class Response:
         """Take no more: nothing is called afterwards, and a connection still busy with the body is closed."""
         self._sink = self.inform = self.asker = None
         self._started = True
-        self._buffer = []
+        self._buffer = None
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.abandon()
@@ -134,7 +165,7 @@ class Response:
     def unread(self) -> int:
         """Bytes that have come from the origin and that nobody was given."""
         carrier = self._carrier
-        return sum(map(len, self._buffer)) + (0 if carrier is None else carrier.unread())
+        return sum(map(len, self._buffer or ())) + (0 if carrier is None else carrier.unread())
 
     @property
     def is_slowed(self) -> bool:
@@ -179,7 +210,10 @@ class Response:
         if sink is not None:
             sink.on_data(data)
         elif self._carrier is not None:  # else it was closed a moment ago, within this very segment
-            self._buffer.append(data)
+            if self._buffer is None:
+                self._buffer = [data]
+            else:
+                self._buffer.append(data)
             self._buffered += len(data)
             if self._buffered >= self._buffer_limit:
                 self._carrier.hold()

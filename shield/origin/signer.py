@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
 import re
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ class Signer:
         self.skew = 0.0  # the origin's clock minus ours, in seconds
         self._provider = provider
         self._location = location
+        self._is_signed, self._base = provider.signed, location.base
         self.credentials = credentials if provider.signed else None
         """What requests are signed with, but for a trial's share. To be looked at only."""
         self.signed_with = self.credentials
@@ -73,7 +73,7 @@ class Signer:
 
         # per day
         self._day = b""
-        self._key = b""
+        self._seal = sigv4.Seal(b"")
         self._keyed: Credentials | None = None
         # per second
         self._second = -1
@@ -114,7 +114,7 @@ class Signer:
 
     def plain_head(self, method: bytes, path: bytes, rendered: bytes, *, query: bytes = b"") -> bytes:
         """A complete unsigned request head, whose fields are `rendered`."""
-        base = self._location.base
+        base = self._base
         if query:
             return b"%b %b%b?%b%b\r\n" % (method, base, path, query, rendered)
         return b"%b %b%b%b\r\n" % (method, base, path, rendered)
@@ -131,12 +131,12 @@ class Signer:
 
         Raises OriginError while there are no credentials, and the provider needs them.
         """
-        target = self._location.base + path
+        target = self._base + path if self._base else path
         asked = target + b"?" + query if query else target
         plain, lines = self._plain, b""
         if extra_fields:
             plain, lines = self._with(extra_fields)
-        if self._provider.signed:
+        if self._is_signed:
             return self._signed(method, asked, target, now, query=query, lines=lines)
         return b"%b %b%b%b\r\n" % (method, asked, plain, lines)
 
@@ -147,7 +147,7 @@ class Signer:
             self._render(second)
         request = b"%b\n%b\n%b%b" % (method, target, query, self._after_query)
         text = self._before_hash + hashlib.sha256(request).hexdigest().encode()
-        signed = hmac.digest(self._key, text, "sha256").hex().encode()
+        signed = self._seal.of(text)
         return b"%b %b%b%b\r\n%b\r\n" % (method, asked, self._before_signature, signed, lines)
 
     def _with(self, extra_fields: Sequence[Field]) -> tuple[bytes, bytes]:
@@ -194,7 +194,7 @@ class Signer:
         day = at[:8]
         region = self._location.region
         if day != self._day or credentials is not self._keyed:
-            self._key = sigv4.signing_key(credentials.secret_key.encode(), day, region)
+            self._seal = sigv4.Seal(sigv4.signing_key(credentials.secret_key.encode(), day, region))
             self._day, self._keyed = day, credentials
         self.signed_with = credentials
         token = credentials.session_token.encode() if credentials.session_token else None

@@ -63,31 +63,90 @@ class Want:
 
     method: bytes
     path: bytes
-    query: bytes = b""
-    span: Span | None = None
-    etag: bytes | None = None
-    validators: tuple[Field, ...] = ()
-    tentative: bool = False
-    length: int | None = None  # of the whole, if known
-    version_of: str | None = None  # the origin from whose response `etag` is, if known
-    resumes: str | None = None  # the origin that broke off the body of which this is the rest
-    forwarded: tuple[Field, ...] = ()  # fields of the client's request
-    key: CacheKey | None = None
-    request: Request | None = field(default=None, compare=False)
-    alone: bool = False
-    may_hedge: bool = True
-    inform: Inform | None = None  # called with interim responses (RFC 9110 §15.2)
-    sent: Callable[[], None] | None = None
-    version: Version | None = None
-    readers: Crowd | None = None
-    waits_since: float = 0.0
-    choice: Choice | None = None  # of the route, which is told the size of the response
-    fresh: bool = False  # a kept connection won't do: it is repeated after a failure
-    is_probe: bool = False  # for no client: its times are kept apart from those of fetches
-    route: str = ""
-    purpose: FetchReason | None = None  # None: it shows in what is asked for
-    trace: FetchTrace | None = field(default=None, compare=False)  # None: it isn't traced
-    asks: int = 0  # a node is being asked: 1 of this region, 2 of another one, as in `Request.hops`
+    query: bytes
+    span: Span | None
+    etag: bytes | None
+    validators: tuple[Field, ...]
+    tentative: bool
+    length: int | None  # of the whole, if known
+    version_of: str | None  # the origin from whose response `etag` is, if known
+    resumes: str | None  # the origin that broke off the body of which this is the rest
+    forwarded: tuple[Field, ...]  # fields of the client's request
+    key: CacheKey | None
+    request: Request | None = field(compare=False)
+    alone: bool
+    may_hedge: bool
+    inform: Inform | None  # called with interim responses (RFC 9110 §15.2)
+    sent: Callable[[], None] | None
+    version: Version | None
+    readers: Crowd | None
+    waits_since: float
+    choice: Choice | None  # of the route, which is told the size of the response
+    fresh: bool  # a kept connection won't do: it is repeated after a failure
+    is_probe: bool  # for no client: its times are kept apart from those of fetches
+    route: str
+    purpose: FetchReason | None  # None: it shows in what is asked for
+    trace: FetchTrace | None = field(compare=False)  # None: it isn't traced
+    asks: int  # a node is being asked: 1 of this region, 2 of another one, as in `Request.hops`
+
+    # Written out, as it is then compiled: a dataclass's own is not.
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        query: bytes = b"",
+        span: Span | None = None,
+        etag: bytes | None = None,
+        validators: tuple[Field, ...] = (),
+        tentative: bool = False,
+        length: int | None = None,
+        version_of: str | None = None,
+        resumes: str | None = None,
+        forwarded: tuple[Field, ...] = (),
+        key: CacheKey | None = None,
+        request: Request | None = None,
+        alone: bool = False,
+        may_hedge: bool = True,
+        inform: Inform | None = None,
+        sent: Callable[[], None] | None = None,
+        version: Version | None = None,
+        readers: Crowd | None = None,
+        waits_since: float = 0.0,
+        choice: Choice | None = None,
+        fresh: bool = False,
+        is_probe: bool = False,
+        route: str = "",
+        purpose: FetchReason | None = None,
+        trace: FetchTrace | None = None,
+        asks: int = 0,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.span = span
+        self.etag = etag
+        self.validators = validators
+        self.tentative = tentative
+        self.length = length
+        self.version_of = version_of
+        self.resumes = resumes
+        self.forwarded = forwarded
+        self.key = key
+        self.request = request
+        self.alone = alone
+        self.may_hedge = may_hedge
+        self.inform = inform
+        self.sent = sent
+        self.version = version
+        self.readers = readers
+        self.waits_since = waits_since
+        self.choice = choice
+        self.fresh = fresh
+        self.is_probe = is_probe
+        self.route = route
+        self.purpose = purpose
+        self.trace = trace
+        self.asks = asks
 
     def whole(self) -> Want:
         """The same object without a span."""
@@ -144,12 +203,36 @@ class Fetched:
     response: Response
     request_time: float
     response_time: float
-    by_peer: bool = False
-    was_hit: bool = False
-    detail: str | None = None
-    attempts: int = 1  # requests to origins
-    by_node: bool = False
-    keep: Keeping = Keeping.ALL
+    by_peer: bool
+    was_hit: bool
+    detail: str | None
+    attempts: int  # requests to origins
+    by_node: bool
+    keep: Keeping
+
+    def __init__(
+        self,
+        origin: str,
+        response: Response,
+        request_time: float,
+        response_time: float,
+        by_peer: bool = False,
+        was_hit: bool = False,
+        detail: str | None = None,
+        attempts: int = 1,
+        by_node: bool = False,
+        keep: Keeping = Keeping.ALL,
+    ) -> None:
+        self.origin = origin
+        self.response = response
+        self.request_time = request_time
+        self.response_time = response_time
+        self.by_peer = by_peer
+        self.was_hit = was_hit
+        self.detail = detail
+        self.attempts = attempts
+        self.by_node = by_node
+        self.keep = keep
 
     @property
     def keeps_slices(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shield.messages import Field, Request
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.pool import Pool
 from shield.origin.traced import noted, with_context
 from shield.origin.want import Absent, Failed, Fetched, Want

@@ -31,6 +31,7 @@ from shield.origin.want import Absent, Failed, Fetched, Keeping, Want
 from shield.outcome import PEER_FILLED, PEER_HIT
 from shield.peers import words
 from shield.peers.asking import Respondent, ask
+from shield.peers.behind import Behind
 from shield.peers.copies import HotCopies
 from shield.peers.nodes import Nodes
 from shield.peers.other import NodeWorker
@@ -75,11 +76,19 @@ class Cluster:
     """
 
     def __init__(
-        self, owners: Owners, nodes: Nodes, copies: HotCopies, *, timeouts: Timeouts, clock: Callable[[], float]
+        self,
+        owners: Owners,
+        nodes: Nodes,
+        copies: HotCopies,
+        behind: Behind,
+        *,
+        timeouts: Timeouts,
+        clock: Callable[[], float],
     ) -> None:
         self._owners = owners
         self.nodes = nodes
         self.copies = copies
+        self.behind = behind
         self._timeouts = timeouts
         self._clock = clock
         self._now = asyncio.get_running_loop().time
@@ -288,7 +297,9 @@ class Cluster:
                     return None
         return None
 
-    async def _ask(self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want) -> Answered:
+    async def _ask(
+        self, name: str, worker: NodeWorker, key: CacheKey, request: Request, want: Want
+    ) -> Answered | None:
         further: tuple[Field, ...] = (self.nodes.proof(name, want.method, request.target),)
         if want.asks > 1:
             further += ((words.HOPS, b"%d" % want.asks),)
@@ -297,6 +308,9 @@ class Cluster:
         other = Respondent(name, worker.pool)
         found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
         if isinstance(found, Fetched):
+            if found.was_hit and not self.behind.may_serve(name, key, told.get(words.PURGED, b"")):
+                found.response.close()
+                return None
             self._take(found, key, want, told)
         return found
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Field
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver

@@ -21,7 +21,7 @@ from typing import Any
 from shield.complaints import Complaints
 from shield.errors import Fault, OriginError
 from shield.messages import Request
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.origins import Origins
 from shield.origin.plain import Fetching, FetchTaker

@@ -297,6 +297,20 @@ def _cloudfront(wishes: _Wishes, edge: PurgeEdge, reference: str) -> Iterator[Ed
         yield EdgeCall(target, body, "application/xml", pace=_PACE[edge.provider])
 
 
+def is_purge(edge: PurgeEdge, call: EdgeCall) -> bool:
+    """Whether a call from elsewhere is one that purges at this CDN's configuration: others would misuse what admits
+    it.
+    """
+    place, target = edge.place, call.target
+    exact, beginnings = {
+        EdgeProvider.CLOUDFLARE: ((f"/zones/{place}/purge_cache",), ()),
+        EdgeProvider.FASTLY: ((f"/service/{place}/purge", f"/service/{place}/purge_all"), ("/purge/",)),
+        EdgeProvider.CLOUDFRONT: ((f"/2020-05-31/distribution/{place}/invalidation",), ()),
+        EdgeProvider.BUNNY: ((f"/pullzone/{place}/purgeCache",), ("/purge?url=",)),
+    }[edge.provider]
+    return bool(_visible(target)) and (target in exact or target.startswith(tuple(beginnings)))
+
+
 def _escaped(text: str) -> str:
     """In XML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

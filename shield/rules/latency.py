@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
-BUCKETS = 40
+BUCKETS: Final = 40
 
 LEAST_SAMPLES = 20
 """With fewer samples a 95th percentile is meaningless: it is the greatest of them, or nearly. A median is off by a
 fifth or more."""
 
-EDGES = tuple([0.001 * 2.0 ** (bucket / 2.0) for bucket in range(BUCKETS - 1)])
+EDGES: Final = tuple([0.001 * 2.0 ** (bucket / 2.0) for bucket in range(BUCKETS - 1)])
 """The upper bounds of all buckets but the last, in seconds: `bisect_left(EDGES, seconds)` is the bucket of a time."""
 
 

@@ -64,12 +64,11 @@ class Ordinary:
         names = tuple(named)
         if head.status != 200 or len(names) != len(head.fields):
             return None
-        if names not in self._kept and not self._learn_names(names):
-            return None
+        is_known = names in self._kept or self._learn_names(names)
         dated, control = named.get(b"date", b""), named.get(b"cache-control", b"")
         if len(dated) > LONGEST or not is_tag(named.get(b"etag", b"")):
             return None
-        if control not in self._by_control and not self._learn(control):
+        if not is_known or (control not in self._by_control and not self._learn(control)):
             return None
         known, made = self._by_control[control], epoch_of(dated)
         if known is None or made is None or named.get(b"connection", b"keep-alive") != b"keep-alive":

@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 import xxhash
 
@@ -39,7 +40,8 @@ TYPICAL_BYTES = 256 * 1024
 THROTTLED_SHARE = 0.05
 """The share of throttled requests that costs nothing: a large storage refuses a few at any time."""
 
-CLASS_LIMITS = (64 << 10, 1 << 20, 16 << 20)
+SMALL: Final = 64 << 10
+CLASS_LIMITS = (SMALL, 1 << 20, 16 << 20)
 SIZE_CLASSES = len(CLASS_LIMITS) + 1
 """Size classes: up to 64 KiB, 1 MiB, 16 MiB, and more."""
 

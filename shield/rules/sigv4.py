@@ -66,6 +66,29 @@ def signature(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, "sha256").hex().encode()
 
 
+class Seal:
+    """Makes `signature`s with one key in half the time: what HMAC (RFC 2104) hashes first is the key alone."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        padded = key.ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(padded.translate(_INNER))
+        self._outer = hashlib.sha256(padded.translate(_OUTER))
+
+    def of(self, text: bytes) -> bytes:
+        """The signature of a string to sign."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest().encode()
+
+
+_BLOCK = 64  # bytes that SHA-256 takes at once; signing keys are shorter
+_INNER = bytes([byte ^ 0x36 for byte in range(256)])
+_OUTER = bytes([byte ^ 0x5C for byte in range(256)])
+
+
 def authorization(access_key_id: bytes, request_scope: bytes, signed_names: bytes, signed: bytes) -> bytes:
     """The value of Authorization; `signed_names` are as in the canonical request."""
     return b"%b Credential=%b/%b, SignedHeaders=%b, Signature=%b" % (

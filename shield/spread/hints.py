@@ -116,6 +116,7 @@ class Hints:
         self._quarantined: _Wrong = {}  # by other nodes and other workers
         self._own: _Wrong = {}  # by this worker, as the others know it
         self._fact = ""
+        self._joined: set[str] = set()  # origins whose ramps at other nodes this one has joined
         self._looks = self._removed = 0
 
     # what this node says
@@ -246,12 +247,15 @@ class Hints:
             if _is_used(origin.seen.timings.timings()) or elsewhere.to_join is None:
                 said = "origin %s: it has a ramp at %s, and none here, where it serves all keys: start it here, too"
                 self._complaints.say(("ramp", name), now, said, name, nodes)
-            elif not self._tasks:
+            elif name not in self._joined:
+                self._joined.add(name)  # once, so that an operator may clear it
                 self._task(self._join(name, elsewhere.to_join, nodes))
 
     async def _join(self, name: str, step: int, nodes: str) -> None:
         answer = await self._ramps.start(name, step)
-        if not answer.problems:
+        if answer.problems:
+            log.warning("origin %s: %s ramp it; this node can't: %s", name, nodes, answer.problems[0])
+        else:
             log.warning("origin %s: %s ramp it, and it is new here: this node joins them", name, nodes)
 
     async def _pause(self, name: str, node: str) -> None:

@@ -49,9 +49,9 @@ class Latecomers:
         if not self.away:
             if self._late:
                 text = (
-                    "%d orders that were given while this node was away hold here only since %.0f s after its start"
+                    "orders that were given while this node was away, and hold only since %.0f s after its start: %d"
                 )
-                log.warning(text, self._late, since)
+                log.warning(text, since, self._late)
             else:
                 log.info("the other nodes were asked for orders %.0f s after the start: none was missing", since)
         elif since >= GRACE_SECONDS:

@@ -68,13 +68,16 @@ class Removals:
 
     # queries
 
-    def since(self, text: bytes, sequence: int, tags: bytes | None, origin: str | None = None) -> bool:
-        """Whether a key was removed after this sequence, or an entry with these tags, one a line, or from this
-        origin; None: they aren't known, and may be any. Removals too old to be remembered count as yes.
+    def since(
+        self, text: bytes, sequence: int, tags: bytes | None, origin: str | None = None, until: int | None = None
+    ) -> bool:
+        """Whether a key was removed after this sequence, and up to `until` (None: the newest), or an entry with these
+        tags, one a line, or from this origin; None: they aren't known, and may be any. Removals too old to be
+        remembered count as yes.
         """
         if self.node_sequence[0] == sequence:
             return False
-        removed = self._shared.removed_since(sequence)
+        removed = self._shared.removed_since(sequence, until)
         return removed is None or any(_is_about(notice, text, tags, origin) for notice in removed)
 
     def checked(self, entry: Entry) -> Entry | None:

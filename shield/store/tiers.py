@@ -346,11 +346,14 @@ class Store:
         """
         return self._removals.seen
 
-    def was_removed(self, text: bytes, since: int, tags: bytes | None, origin: str | None = None) -> bool:
-        """Whether a key was purged after the generation was `since`, or an entry under it with these tags, one a
-        line, or with bytes of this origin; None: they aren't known yet, and may be any.
+    def was_removed(
+        self, text: bytes, since: int, tags: bytes | None, origin: str | None = None, *, until: int | None = None
+    ) -> bool:
+        """Whether a key was purged after the generation was `since`, and before it was `until` (None: by now), or an
+        entry under it with these tags, one a line, or with bytes of this origin; None: they aren't known yet, and may
+        be any.
         """
-        return self._newest_removal[0] != since and self._removals.since(text, since, tags, origin)
+        return self._newest_removal[0] != since and self._removals.since(text, since, tags, origin, until)
 
     # purges of many entries
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shield.admin.api import AdminApi
 from shield.admin.operations import Operation
 from shield.rules.tokens import AdminToken, AdminTokens, Role
 from tests.node import Shield
@@ -24,7 +25,7 @@ def bearer(role: Role | str) -> dict[str, str]:
     return {"authorization": f"Bearer {word * 8}"}
 
 
-def call(app: Starlette, method: str, path: str, **more: Any) -> httpx.Response:
+def call(app: Starlette | AdminApi, method: str, path: str, **more: Any) -> httpx.Response:
     """Of an application that needs no node; an exception in it becomes a response."""
     return asyncio.run(_called(httpx.ASGITransport(app=app, raise_app_exceptions=False), method, path, more))
 

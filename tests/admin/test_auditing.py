@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shield.admin import auditing
-from shield.admin.api import admin_api
+from shield.admin.api import AdminApi, admin_api
 from shield.admin.auditing import AuditFile, AuditLog
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.problems import ProblemError
@@ -38,7 +37,7 @@ async def change(request: Request) -> Response:
     return JSONResponse({})
 
 
-def api(path: Path | None, *, tokens: bool = True) -> Starlette:
+def api(path: Path | None, *, tokens: bool = True) -> AdminApi:
     audit = AuditLog(None if path is None else AuditFile(path), clock=lambda: 7.0)
     operations = [
         operation(),
@@ -48,7 +47,7 @@ def api(path: Path | None, *, tokens: bool = True) -> Starlette:
     return admin_api(operations, doorkeeper=Doorkeeper(TOKENS) if tokens else None, witness=audit)
 
 
-def kept(app: Starlette, last: int = 100) -> list[dict[str, Any]]:
+def kept(app: AdminApi, last: int = 100) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = call(app, "GET", f"/audit?last={last}", headers=bearer(Role.OPERATE)).json()[
         "calls"
     ]

@@ -14,7 +14,7 @@ import pytest
 from shield.cdn.outbox import EdgeOutbox
 from shield.cdn.parting import TAKE_CALLS, EdgeParting
 from shield.errors import Fault, OriginError
-from shield.rules.edge_purge import PurgeEdge
+from shield.rules.edge_purge import EdgeCall, PurgeEdge
 from shield.rules.purge_orders import PurgeOrder
 from tests.cdn.test_passing import EDGE, ORDER, Rig, in_a_loop
 from tests.doubles.receiver import Receiver
@@ -77,7 +77,7 @@ async def test_calls_that_are_due_are_made_and_the_others_handed_over_with_their
     assert [each.path for each in receiver.got] == ["/zones/z1/purge_cache"]
     assert leaves.asked == ["b", "c"] and leaves.waiting == 0 and other.waiting == 1
     assert (await leaves.rig.purges.status("job-1"))["cdn"].notes[-1] == "handed over to c, which sends it"
-    assert "node c makes 1 calls of CDNs' APIs in place of this one" in caplog.text
+    assert "calls of CDNs' APIs handed over to node c: 1" in caplog.text
     await leaves.rig.purges.close()
     assert "aren't made yet" not in caplog.text
 
@@ -103,7 +103,7 @@ async def test_what_nobody_takes_stays_in_the_file_and_the_log_says_so(
     await leaves.parting.leave()
     await leaves.rig.purges.close()
     assert len(receiver.got) == 1 and leaves.waiting == 2 and elsewhere.waiting == 0
-    assert "2 calls for cdn aren't made yet: they will be after the next start" in caplog.text
+    assert "calls for cdn that aren't made yet, but after the next start: 2" in caplog.text
 
     again = rig(tmp_path / "a", receiver, clock)
     await again.ticks()
@@ -122,7 +122,7 @@ async def test_without_a_place_that_is_kept_it_is_told_what_is_lost(
     await leaves.parting.leave()
     await leaves.rig.purges.close()
 
-    assert "2 calls for cdn are lost, without a state_directory. Purge it there" in caplog.text
+    assert "calls for cdn that are lost, without a state_directory: 2. Purge it there" in caplog.text
 
 
 @in_a_loop
@@ -159,6 +159,23 @@ async def test_a_cdn_that_hangs_holds_up_a_stop_for_a_while_only(
     await leaves.rig.purges.close()
 
     assert leaves.waiting == 2
+
+
+@in_a_loop
+@pytest.mark.parametrize(
+    "target", ["@elsewhere.example/x", "/zones/z1/dns_records", "/zones/z2/purge_cache", "/zones/z1/purge_cache "]
+)
+async def test_a_call_that_doesnt_purge_is_taken_from_nobody(
+    tmp_path: Path, receiver: Receiver, clock: FakeClock, target: str
+) -> None:
+    node = LeavingNode(rig(tmp_path / "a", receiver, clock))
+    call = {"id": "x", "edge": "cdn", "place": "cloudflare:z1", "round": 1, "in": 0.0, "notes": []}
+    body = json.dumps({"calls": [call | {"call": EdgeCall(target).plain()}]}).encode()
+
+    assert json.loads(await node.parting.take_over("b", body)) == {"taken": []}
+    await node.rig.ticks()
+    assert receiver.got == []
+    await node.rig.purges.close()
 
 
 @in_a_loop

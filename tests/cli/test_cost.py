@@ -120,6 +120,20 @@ def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixtur
     assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
 
 
+def test_ones_own_list_prices_are_shown_first(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    acme = {"egress": 0.05, "read": "2026-11-01", "source": "contract 4711", "zone": "Asia/Shanghai"}
+    settings["price_list"] = {"acme": acme, "r2": {"egress": 7}}
+    config.write_text(yaml.safe_dump(settings))
+
+    assert prices(config) == 0
+
+    said = capsys.readouterr().out
+    assert "contract 4711" in said and "Asia/Shanghai" in said and "7 USD" in said and "0.00036" not in said
+    assert said.index("acme") < said.index("aws-us-east-1")
+    assert prices(config.with_name("none.yaml")) == 2
+
+
 def test_a_list_price_that_was_read_long_ago_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = yaml.safe_load(config.read_text())
     settings["origins"]["iad"]["price"] = "gcs-us-central1"

@@ -35,8 +35,9 @@ def test_a_miss_goes_by_way_of_a_fill_and_an_origin(ways: dict[str, Way]) -> Non
     # bytes, times and status, for metrics and the ledger; some 40 give the request its identifier and tell it;
     # three look whether it is traced, three are where a cap on the origin's bytes would hold it up, two ask whether a
     # budget of egress does; some 20 tally what was asked of the origin and sent for its key, to name who costs;
-    # some 60 pack the entry and give it its turn in RAM; and some 50 keep what a task had in its local variables.
-    assert len(miss.files) <= 38 and miss.lines <= 1020
+    # some 60 pack the entry and give it its turn in RAM; some 50 keep what a task had in its local variables; and ten
+    # are so that a body that comes with its head isn't copied twice.
+    assert len(miss.files) <= 38 and miss.lines <= 1028
 
 
 def test_what_is_inside_a_function_is_its_own_and_only_code_counts(

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from shield.errors import Fault
 from shield.histograms import Histogram
-from shield.origin.connection import Asked, Connection
+from shield.origin.asked import Asked
+from shield.origin.connection import Connection
 from shield.origin.flow import Flow
 from shield.origin.resolver import Address
 from shield.origin.response import Response
@@ -110,13 +111,16 @@ class ManualTransport:
 class Bench:
     """A connection, and the owner that counts what comes back."""
 
-    def __init__(self, limits: MessageLimits | None = None, *, rate: int = 0) -> None:
+    def __init__(self, limits: MessageLimits | None = None, *, rate: int = 0, buffered: bool = False) -> None:
+        """`buffered`: it gets its bytes as from uvloop, not as from asyncio."""
+        self._buffered = buffered
         self.loop = ManualLoop()
         self.flow = Flow("fra", rate, self.loop.time) if rate else None
         self.transport = ManualTransport()
         self.released = 0
         self.whole_at = 0.0
         self.exchanges = Histogram()
+        self.read_buffer = bytearray(64 * 1024)
         self.breaks: list[Fault] = []
         self.was_held = False
         self.connection = Connection(
@@ -151,8 +155,16 @@ class Bench:
 
     def says(self, *segments: bytes) -> None:
         for segment in segments:
-            if segment and not self.connection.closed:
+            if segment and not self.connection.closed and not self._buffered:
                 self.connection.data_received(segment)
+            place = 0
+            while self._buffered and place < len(segment) and not self.connection.closed:
+                buffer = self.connection.get_buffer(-1)
+                part = segment[place : place + len(buffer)]
+                buffer[: len(part)] = part
+                self.connection.buffer_updated(len(part))
+                buffer[: len(part)] = b"!" * len(part)  # other connections use it
+                place += len(part)
 
     def ends(self, error: Exception | None = None) -> None:
         if error is None and not self.connection.closed:

@@ -3,6 +3,6 @@ import pytest
 from tests.origin.bench import Bench
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+@pytest.fixture(params=["data", "buffer"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return Bench(buffered=request.param == "buffer")

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from shield.errors import Fault, OriginError
-from shield.origin.connection import Asked
+from shield.origin.asked import Asked
 from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.response import Response

@@ -38,12 +38,12 @@ def answers(draw: st.DrawFn) -> tuple[bytes, bytes, bool]:
     return wire, payload, True
 
 
-@given(answers(), st.lists(st.integers(0, 2000), max_size=20), st.booleans())
+@given(answers(), st.lists(st.integers(0, 2000), max_size=20), st.booleans(), st.booleans())
 def test_an_answer_reads_the_same_however_it_is_cut(
-    answer: tuple[bytes, bytes, bool], places: list[int], late: bool
+    answer: tuple[bytes, bytes, bool], places: list[int], late: bool, buffered: bool
 ) -> None:
     wire, payload, persistent = answer
-    bench = Bench()
+    bench = Bench(buffered=buffered)
     response = bench.ask()
     taker = Taker() if late else taken(response)
 
@@ -60,12 +60,12 @@ def test_an_answer_reads_the_same_however_it_is_cut(
     assert bench.released == 1
 
 
-@given(answers(), st.integers(0, 2000), st.sampled_from([None, ConnectionResetError()]))
+@given(answers(), st.integers(0, 2000), st.sampled_from([None, ConnectionResetError()]), st.booleans())
 def test_an_answer_cut_short_never_ends_well(
-    answer: tuple[bytes, bytes, bool], place: int, error: Exception | None
+    answer: tuple[bytes, bytes, bool], place: int, error: Exception | None, buffered: bool
 ) -> None:
     wire, payload, persistent = answer
-    bench = Bench()
+    bench = Bench(buffered=buffered)
     response = bench.ask()
     taker = taken(response)
     short = wire[: place % len(wire)]

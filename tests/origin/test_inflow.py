@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shield.origin.inflow import _SO_BUF_LOCK, FIRST, LAST, Inflow, inflow_of
+from shield.origin.inflow import _SO_BUF_LOCK, FIRST, LAST, Inflow, inflow_of, read_buffer
 from shield.origin.pool import Pool
 from tests.origin.leg import LoopFactory, Origin, Visit, endpoint, get, on_both_loops, run, until
 
@@ -103,9 +104,17 @@ def test_what_waits_in_the_kernel_is_known_until_the_response_is_closed(new_loop
             pool = Pool(endpoint(origin.port))
             response = await get(pool)
             response.pause()
-            await until(lambda: sum(map(len, response._buffer)) < response.unread())
+            await until(lambda: sum(map(len, response._buffer or ())) < response.unread())
             response.close()
             assert response.unread() == 0
             await pool.close()
 
     run(new_loop, scenario)
+
+
+def test_connections_of_one_thread_read_to_one_place_and_those_of_others_elsewhere() -> None:
+    with ThreadPoolExecutor(1) as other:
+        elsewhere = other.submit(read_buffer).result()
+
+    assert read_buffer() is read_buffer()
+    assert elsewhere is not read_buffer()

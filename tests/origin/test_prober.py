@@ -127,8 +127,8 @@ def test_other_bytes_make_it_corrupt_and_clients_get_those_of_another(
         "origin fra: corrupt: other bytes than before under the same ETag, twice; it isn't asked while another can "
         "serve",
         "origin fra: what was stored from it since 2025-06-15T14:52:02Z may be wrong: it is removed "
-        "(corrupt-fra-1750000032000) and fetched again from other origins; purge the CDN of what it fetched since "
-        "then",
+        "(corrupt-fra-1750000032000) and fetched again from other origins. CDNs of purge.edges get its URLs: purge "
+        "others of what they fetched since then",
     ]
 
 

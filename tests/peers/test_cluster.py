@@ -67,6 +67,7 @@ def test_what_another_node_has_is_not_kept(cluster: Three, origin: FaultyOrigin)
         "beyond": 0,
         "beyond_hits": 0,
         "refused": 0,
+        "behind": 0,
         "inherited": 0,
     }
     assert cluster.nodes[0].get(path).hit

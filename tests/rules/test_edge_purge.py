@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from shield.rules.edge_purge import (
     EdgeSecrets,
     PurgeEdge,
     fields_of,
+    is_purge,
     judge_answer,
     merged,
     next_wait,
@@ -252,3 +254,13 @@ def test_waits_grow_with_jitter_and_only_what_is_hopeless_is_given_up() -> None:
     assert [next_wait(n, hopeless, 0.5) for n in (3, 4)] == [8.0, None]
     assert next_wait(1, judge_answer(429, "", "30"), 0.5) == 30.0
     assert next_wait(1, judge_answer(429, "", "99999"), 0.5) == 3600.0
+
+
+@pytest.mark.parametrize("edge", ALL)
+def test_all_calls_of_a_plan_are_known_as_purges_of_that_cdn_alone(edge: PurgeEdge) -> None:
+    narrow = order(paths=(b"/a?b=c", b"/d/"), tags=(b"x",), prefixes=("/images/",))
+    made = [call for each in (narrow, order(everything=True)) for call in plan(each, edge, "it").calls]
+
+    assert made and all(is_purge(edge, call) for call in made)
+    elsewhere = replace(edge, place="another")
+    assert not any(is_purge(elsewhere, call) for call in made if edge.place in call.target)

@@ -99,6 +99,15 @@ def test_the_published_signing_key() -> None:
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
 
 
+@given(st.binary(max_size=64), st.binary(max_size=300))
+def test_a_seal_makes_the_same_signatures(key: bytes, text: bytes) -> None:
+    seal = sigv4.Seal(key)
+
+    assert [seal.of(text), seal.of(b"other"), seal.of(text)] == [
+        sigv4.signature(key, each) for each in (text, b"other", text)
+    ]
+
+
 def test_values_are_trimmed_and_lines_of_one_name_are_joined() -> None:
     request = sigv4.canonical_request(
         b"GET", b"/", b"", fields=[(b"b", b"  x   y "), (b"a", b"1"), (b"b", b"z")], payload_hash=b"-"

@@ -1,0 +1,52 @@
+"""A node that lacks purges of this one has nothing to give: what was purged here isn't served through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.admin.calls import ask
+from tests.doubles.faulty_origin import FaultyOrigin
+from tests.node import FakeClock
+from tests.peers.cluster import ClusterNode, Three, three
+
+
+@pytest.fixture
+def cluster(origin: FaultyOrigin, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Three]:
+    monkeypatch.setattr("shield.spread.spreader.RECEIPT_SECONDS", 0.2)
+    with three(origin, clock) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", ["paths", "prefixes", "tags"])
+def test_what_was_purged_here_is_not_served_through_a_node_that_lacks_the_order(
+    cluster: Three, origin: FaultyOrigin, kind: str
+) -> None:
+    asked, _, owner = cluster.nodes
+    path, other = cluster.path(owner=2), cluster.path(owner=2, number=1)
+    for each in (path, other):
+        origin.serves(each, b"old", lifetime=600, fields={"Surrogate-Key": each.strip("/")})
+        assert (asked.get(each).body, owner.get(each).body) == (b"old", b"old")
+    for node in cluster.nodes:  # no order goes anywhere
+        node.call(partial(node.others.orders.pop, b"*purge"))
+    origin.serves(path, b"new", lifetime=600, fields={"Surrogate-Key": path.strip("/")})
+    said: Mapping[str, Any] = {"paths": [path], "prefixes": [path], "tags": [path.strip("/")]}
+    assert ask(asked, "POST", "/purge", json={kind: said[kind]}).json()["missing"] == ["fra-1", "fra-2"]
+    for _ in range(3):
+        asked.run(tick(asked))
+
+    assert [asked.get(path).body for _ in range(2)] == [b"new", b"new"]
+    assert asked.asked["behind"] >= 1
+    if kind != "tags":  # they aren't known of a response
+        before = origin.fetches(other)
+        assert asked.get(other).body == b"old" and origin.fetches(other) == before
+
+
+async def tick(node: ClusterNode) -> None:
+    """What happens once a second."""
+    assert node.node.spreader is not None
+    await node.node.spreader._read_digests()
+    node.cluster.behind.tick()
