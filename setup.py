@@ -1,7 +1,7 @@
 """What pyproject.toml can't say: the modules that it lists under `tool.shield.compiled` can be compiled, by mypyc.
 
 They are the same Python, checked by mypy, and run uncompiled as well. A hit costs an eighth less CPU compiled, a miss
-of 10 KB a quarter (`loadtest.peers --compiled`). It takes two minutes of CPU, and so is done when it is asked for:
+of 10 KB half (`loadtest.peers --compiled`). It takes two minutes of CPU, and so is done when it is asked for:
 
     SHIELD_COMPILE=1 pip install .                                       an installation, compiled
     SHIELD_COMPILE=1 python setup.py build --build-lib build/compiled    a compiled copy beside a checkout; PYTHONPATH

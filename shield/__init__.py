@@ -73,7 +73,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     warm        objects fetched before clients request them
     proxy       a request: try_hit (the hot path) or a Transfer
     transfer    a request that waits for a disk or an origin: a reader of fills on behalf of one client
-    delivery    the part of a fill's response that a request gets, and further fetches for it
+    delivery    the part of a fill's response that a request gets, its outcome, and further fetches for it
     tracing     tracer: which requests are traced; spans: their shapes; export: the thread that sends them; service:
                 on and off by the settings
     reply       responses ready to be written: of an entry, or our own
@@ -95,11 +95,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 on its readers; window: a body that isn't kept; rest: of a body that broke off, from wherever the same
                 bytes are; sliced: a large entry and its readers; shelf: its slices in memory and on disk; runs:
                 fetches of them; run: one of these; versions: of responses and entries; lookout: for bodies that are
-                late; audience: the readers of those; traces: of fills and runs; excerpts, touches: exact parts of
-                slices that little is wanted of; setbacks: fetches that failed for a while; doubt: keys that changed
-                lately; whose: readers that must not get the response; sorting: responses that aren't ordinary, by
-                variant; spotchecks: comparison with other origins' copies; table, registry: shared fills; buffer:
-                bytes in flight and their limit
+                late; audience: the readers of those; telling: readers that are told together; traces: of fills and
+                runs; excerpts, touches: exact parts of slices that little is wanted of; setbacks: fetches that failed
+                for a while; doubt: keys that changed lately; whose: readers that must not get the response; sorting:
+                responses that aren't ordinary, by variant; spotchecks: comparison with other origins' copies; table,
+                registry: shared fills; buffer: bytes in flight and their limit
     drill       faults injected at an origin to prove that failover works: drills: of one worker, and the conductor's
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls

@@ -1,18 +1,22 @@
-"""The part of a fill's response that a request gets, further fetches for it, and its response if all fetches
-failed.
+"""The part of a fill's response that a request gets and its outcome, further fetches for it, and its response if all
+fetches failed.
 
 These functions decide; the transfer carries it out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 from shield.errors import OriginError
 from shield.fill.fill import Fill
 from shield.fill.readers import Phase
+from shield.fill.table import FillTable
+from shield.fill.telling import Shown
 from shield.messages import Request
-from shield.origin.want import Failed, Want, ends_stale, reasons
+from shield.origin.want import Failed, Keeping, Want, ends_stale, reasons
 from shield.outcome import Forward, Outcome
 from shield.reply import Replies
 from shield.rules.conditional import is_strong
@@ -20,6 +24,18 @@ from shield.rules.ranges import Span, has_parts
 from shield.rules.routes import Resource
 from shield.rules.selection import Selection
 from shield.store.entry import Entry
+from shield.store.tiers import Store
+
+
+@dataclass(frozen=True, slots=True)
+class TransferMeans:
+    """The dependencies of all transfers of a worker."""
+
+    store: Store
+    fills: FillTable
+    replies: Replies
+    clock: Callable[[], float]
+    naming: bytes = b""  # the field in which responses state the request's identifier; none if empty
 
 
 class Delivery(Enum):
@@ -54,6 +70,23 @@ def choose(
     return chosen, Delivery.FETCH_PART if is_one_part and may_fetch else Delivery.FETCH_WHOLE
 
 
+def shown_by(
+    fill: Fill, entry: Entry | None, forward: Forward | None, means: TransferMeans, *, collapsed: bool
+) -> Shown:
+    """What a request is told that was forwarded for this reason; `entry` is the one that answers it, if any."""
+    telling = fill.telling
+    if telling is not None and (known := telling.shown(entry, forward, collapsed)) is not None:
+        return known
+    now, fresh, head = means.clock(), fill.freshness, fill.head
+    assert head is not None
+    outcome = outcome_of_fill(fill, entry, forward, now, collapsed=collapsed)
+    trailer = means.replies.trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
+    shown = outcome, trailer, head.shown + trailer
+    if telling is not None:
+        telling.show(shown, entry, forward, collapsed)
+    return shown
+
+
 def _is_wasteful(fill: Fill, *, is_thrifty: bool) -> bool:
     """Whether the bytes that a fill brings besides the requested part are of no use, or exceed the budget."""
     if fill.part is not None:
@@ -79,6 +112,24 @@ def status_of(failure: Failed | OriginError | None, stored: Entry | None) -> int
     # What must be validated is as if it came too late: RFC 9111 §5.2.2.2 wants 504.
     forbidden = stored is not None and stored.must_revalidate and stored.head.status < 400
     return 504 if reasons(failure)[1] or forbidden else 503
+
+
+def outcome_of_fill(
+    fill: Fill, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool
+) -> Outcome:
+    """Of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
+    known, key, attempts = fill.entry or entry, fill.question.resource.key.text, fill.attempts
+    fresh = fill.freshness if known is None else known.freshness
+    stores = fill.committed or (fill.stores and fill.keep is not Keeping.NOWHERE)
+    ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
+    if fill.was_hit and fresh is not None:
+        return Outcome(hit=True, ttl=ttl, key=key, trace=fill.trace)
+    detail = fill.detail
+    if not stores:
+        ttl, detail = None, detail or (None if fill.disposition is None else fill.disposition.reason.value)
+    made = Outcome(False, forward, fill.status, ttl, stores, collapsed, detail, fill.origin, key)
+    made.attempts, made.trace = attempts, fill.trace
+    return made
 
 
 def outcome_of_entry(

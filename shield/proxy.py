@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from shield.delivery import TransferMeans
 from shield.errors import OwnPathError, RequestError
 from shield.fill.table import FillTable
 from shield.messages import Request
@@ -30,7 +31,7 @@ from shield.store.entry import Entry
 from shield.store.fifo import use
 from shield.store.plain import plain_of
 from shield.store.tiers import Cold, Store
-from shield.transfer import Transfer, TransferMeans
+from shield.transfer import Transfer
 
 _HOT: Final = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
-from shield.delivery import Delivery, choose, identifier_line, outcome_of_entry, part_of, stands_in, status_of
+from shield.delivery import (
+    Delivery,
+    TransferMeans,
+    choose,
+    identifier_line,
+    outcome_of_entry,
+    outcome_of_fill,
+    part_of,
+    shown_by,
+    stands_in,
+    status_of,
+)
 from shield.errors import Fault, OriginError
 from shield.fill.fill import Fill
 from shield.fill.readers import Phase
 from shield.fill.sliced import SlicedFill
-from shield.fill.table import FillTable
 from shield.messages import Part, Request
 from shield.origin.want import Failed, asked_again_after, attempts_of, is_no_part, is_over_budget, reasons
 from shield.outcome import MEMORY, Forward, Outcome
-from shield.reply import OVER_BUDGET, UNAVAILABLE, Client, Replies, Reply
+from shield.reply import OVER_BUDGET, UNAVAILABLE, Client, Reply
 from shield.rules import exact
 from shield.rules.amplification import Account
 from shield.rules.conditional import is_strong
@@ -25,7 +33,7 @@ from shield.rules.routes import Resource
 from shield.rules.selection import Selection
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
-from shield.store.tiers import Cold, Store
+from shield.store.tiers import Cold
 from shield.trace import FetchTrace
 
 _LOOKED_UP = (b"GET", b"HEAD")
@@ -40,17 +48,6 @@ class Mode(Enum):
     SLICED = "sliced"  # it reads from a large entry's slices: send the head with their first bytes
     STREAMING = "streaming"  # the head was sent: send bytes of the one or the other
     OVER = "over"  # the client has got the end, or is gone
-
-
-@dataclass(frozen=True, slots=True)
-class TransferMeans:
-    """The dependencies of all transfers of a worker."""
-
-    store: Store
-    fills: FillTable
-    replies: Replies
-    clock: Callable[[], float]
-    naming: bytes = b""  # the field in which responses state the request's identifier; none if empty
 
 
 class Transfer:
@@ -196,13 +193,22 @@ class Transfer:
     # called by the fill, and by the front when the client can take more
 
     def advance(self) -> None:
+        if self.push():
+            self.conclude()
+
+    def push(self) -> bool:
         mode = self._mode
         if mode is Mode.STREAMING:
-            self._stream()
-        elif mode is Mode.JOINED:
-            self._begin()
-        elif mode is Mode.SLICED:
-            self._begin_sliced()
+            return self._stream()
+        if mode is Mode.JOINED:
+            return self._begin()
+        if mode is Mode.SLICED:
+            return self._begin_sliced()
+        return False
+
+    def conclude(self) -> None:
+        if self._mode is Mode.STREAMING:
+            self._finish(clean=True)
 
     def inform(self, block: bytes) -> None:
         if self._mode is Mode.JOINED:
@@ -235,38 +241,38 @@ class Transfer:
         if not self.over:
             self._end()
 
-    # the head
+    # the head. As `push`, these return whether the response is complete, and only its end is due.
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
         """Send the head of the response, once the fill has one: to a plain request that of the whole."""
         fill, request = self._fill, self.request
         assert fill is not None
         if fill.phase is Phase.OPENING:
-            return
+            return False
         head, length = fill.head, fill.length
         is_whole = fill.phase is Phase.STREAMING and fill.stores and self._selection is None
         if not is_whole or head is None or length == 0 or request.notable or request.method != b"GET":
-            self._begin_chosen(fill)
-            return
-        outcome, trailer = self._told(fill)
+            return self._begin_chosen(fill)
+        outcome, _, block = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
+        if self._means.naming:
+            block += identifier_line(self._means.naming, request)
         self._mode, self.stop, self._etag = Mode.STREAMING, length, head.etag
         data = self._next(fill)
-        self._client.begin(head.shown + trailer, data, status=head.status, length=length, outcome=outcome)
-        if not self.over:
-            self._stream()
+        self._client.begin(block, data, status=head.status, length=length, outcome=outcome)
+        return not self.over and self._stream()
 
-    def _begin_chosen(self, fill: Fill) -> None:
+    def _begin_chosen(self, fill: Fill) -> bool:
         """The same for any request, by its conditions and ranges."""
         if not self._choose(fill):
-            return
+            return False
         chosen = self._selection
         assert chosen is not None
-        outcome, trailer = self._told(fill)
+        outcome, trailer, _ = shown_by(fill, self._entry, self._forward, self._means, collapsed=self._collapsed)
         head = chosen.block + trailer
         if chosen.empty:
             self._reply(Reply(chosen.status, head, (), 0, outcome))
-            return
-        self._send_head(chosen, head, self._next(fill), outcome)
+            return False
+        return self._send_head(chosen, head, self._next(fill), outcome)
 
     def _choose(self, fill: Fill) -> bool:
         """Choose the part of the response that the client gets; False if the request took another way."""
@@ -310,34 +316,23 @@ class Transfer:
             self._later = chosen.pieces[1:]
             self.slack = exact.FREE // len(chosen.pieces)
 
-    def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> None:
+    def _send_head(self, chosen: Selection, head: bytes, data: Part | None, outcome: Outcome) -> bool:
         """Begin the response, with the first bytes of its body if they are there, and continue."""
         self._mode = Mode.STREAMING
         before, client = chosen.pieces[0].before, self._client
+        head += identifier_line(self._means.naming, self.request)
         # One write for both: a system call costs as much as a good part of all other work here.
         client.begin(head, before or data, status=chosen.status, length=chosen.length, outcome=outcome)
         if before:
             if data is not None and not self.over:
                 client.write(data)
             self._go_to_next_piece()
-        if not self.over:
-            self._stream()
-
-    def _told(self, fill: Fill) -> tuple[Outcome, bytes]:
-        """The outcome, and the field lines that state it."""
-        now, fresh = self._means.clock(), fill.freshness
-        outcome = fill.outcome(self._entry, self._forward, now, collapsed=self._collapsed)
-        return outcome, self._trailer(0.0 if fresh is None else max(0.0, now - fresh.born), outcome)
-
-    def _trailer(self, age: float, outcome: Outcome) -> bytes:
-        """The field lines of just this response."""
-        means = self._means
-        return means.replies.trailer(age, outcome) + identifier_line(means.naming, self.request)
+        return not self.over and self._stream()
 
     def _outcome(self, now: float) -> Outcome:
         fill, entry = self._fill, self._entry
         if fill is not None:
-            return fill.outcome(entry, self._forward, now, collapsed=self._collapsed)
+            return outcome_of_fill(fill, entry, self._forward, now, collapsed=self._collapsed)
         assert entry is not None
         is_kept = self._sliced is None or self._sliced.is_kept
         outcome = outcome_of_entry(
@@ -376,7 +371,7 @@ class Transfer:
             self._forward = Forward.PARTIAL
         self.advance()
 
-    def _begin_sliced(self) -> None:
+    def _begin_sliced(self) -> bool:
         """Send the head with the first bytes: until then a failing origin can be hidden."""
         chosen, entry, sliced = self._selection, self._entry, self._sliced
         assert chosen is not None and entry is not None and sliced is not None
@@ -384,11 +379,11 @@ class Transfer:
         if data is None:
             if sliced.phase is Phase.FAILED:
                 self._restart_or_give_up(sliced)
-            return
-        now = self._means.clock()
+            return False
+        means, now = self._means, self._means.clock()
         outcome = self._outcome(now)
-        head = chosen.block + self._trailer(entry.freshness.age(now), outcome)
-        self._send_head(chosen, head, data, outcome)
+        head = chosen.block + means.replies.trailer(entry.freshness.age(now), outcome)
+        return self._send_head(chosen, head, data, outcome)
 
     def _restart_or_give_up(self, sliced: SlicedFill) -> None:
         """Nothing was sent yet: fetch another version or an object without ranges anew, else give up."""
@@ -404,7 +399,8 @@ class Transfer:
 
     # the body
 
-    def _stream(self) -> None:
+    def _stream(self) -> bool:
+        """Send what there is and the client takes; whether that was all, and only the end is due."""
         fill, client = self._sliced or self._fill, self._client
         assert fill is not None
         while client.ready and (self.stop is None or self.position < self.stop):
@@ -415,16 +411,17 @@ class Transfer:
             if self._later:
                 self._go_to_next_piece()
             if self.over:
-                return
+                return False
         stop = self.stop
         if stop is not None and self.position >= stop:
-            self._finish(clean=True)
-        elif fill.phase is Phase.FAILED:
+            return True
+        if fill.phase is Phase.FAILED:
             self._finish(clean=False)
         elif fill.phase is Phase.COMPLETE and fill.read(self.position, stop, self) is None:
             self._finish(clean=stop is None)
         else:
             fill.progressed()
+        return False
 
     def _go_to_next_piece(self) -> None:
         """After the end of a piece, begin with the next one that has bytes of the body."""

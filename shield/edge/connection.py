@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from shield.edge.front import Front
 from shield.edge.life import ConnectionLife
-from shield.edge.pace import METERED, keep_little
+from shield.edge.pace import METERED, UNSENT, keep_little
 from shield.edge.states import AnswerFraming, Life, Reading
 from shield.edge.turn import Turn
 from shield.errors import RequestError
@@ -50,6 +50,7 @@ class ClientConnection(ConnectionLife):
         "_held",
         "_is_metered",
         "_loop",
+        "_meters_next",
         "_plain_heads",
         "_proxy",
         "_transfer",
@@ -64,6 +65,7 @@ class ClientConnection(ConnectionLife):
         self._plain_heads = front.plain_heads()
         self._held: tuple[int, int] | None = None  # as `held`, for a response sent without a transfer
         self._is_metered = False  # the kernel was told to keep little of the response in progress
+        self._meters_next = False  # it will be before the next write
 
         # per request in progress: one that waits for a disk or an origin
         self._transfer: UnderWay | None = None
@@ -253,7 +255,10 @@ class ClientConnection(ConnectionLife):
         if self._life is Life.STOPPING:
             turn.keep_alive = False
         if outcome.forward is not None and (length is None or length > METERED):
-            self._meter()
+            if data is None or len(data) > UNSENT:
+                self._meter()
+            else:
+                self._meters_next = True  # many may wait for their first byte: this is a system call for each
         end = _END if turn.keep_alive else _CLOSE
         if length is None or data is None:
             self._begin_apart(head, data, end, has_length=length is not None)
@@ -281,6 +286,8 @@ class ClientConnection(ConnectionLife):
         exchange = self._exchange
         assert exchange is not None
         exchange.sent += len(data)
+        if self._meters_next:
+            self._meter()
         if self._framing is AnswerFraming.CHUNKED:
             self._transport.writelines((b"%x\r\n" % len(data), data, _END))
         else:
@@ -299,13 +306,14 @@ class ClientConnection(ConnectionLife):
 
     def _meter(self) -> None:
         """An origin is held to the client's pace: what counts as sent has to be on its way."""
-        self._is_metered = True
+        self._is_metered, self._meters_next = True, False
         keep_little(self._transport)
 
     def _finish_turn(self) -> Turn:
         turn = self._turn
         assert turn is not None
         self._turn = self._transfer = None
+        self._meters_next = False
         if self._is_metered:
             self._is_metered = False
             keep_little(self._transport, most=0)  # hits cost less when they are written at once

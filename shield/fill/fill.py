@@ -20,7 +20,7 @@ from shield.fill.doubt import settle_missing
 from shield.fill.fetching import begin_fetch
 from shield.fill.means import Means
 from shield.fill.pacing import Pacing
-from shield.fill.readers import OVER, Phase, Purse, Reader, Readers
+from shield.fill.readers import OVER, Phase, Purse, Reader, Readers, has_all
 from shield.fill.registry import Registry
 from shield.fill.rest import Arriving, Rest, broke_off, rest_of
 from shield.fill.run import Run
@@ -35,11 +35,11 @@ from shield.fill.settlement import (
     whole_entry,
 )
 from shield.fill.sorting import commit, find_room, is_current, settle_any, variant_of
+from shield.fill.telling import Telling, tell
 from shield.fill.traces import begin_trace, end_trace
 from shield.fill.whose import Releases, others
 from shield.origin.plain import Fetching
 from shield.origin.want import Absent, Failed, Fetched, Keeping
-from shield.outcome import Forward, Outcome
 from shield.rules import exact
 from shield.rules.freshness import Freshness
 from shield.rules.heads import StoredHead
@@ -84,6 +84,7 @@ class Fill:
     _rest: Rest | None = None  # once that has broken off or is late
     _fetching: Fetching | None = None  # until it has a result
     _timer: asyncio.TimerHandle | None = None  # linger
+    telling: Telling | None = None  # while several readers are told of progress
 
     def __init__(
         self, question: Question, means: Means, registry: Registry[Fill], *, background: bool = False
@@ -146,12 +147,19 @@ class Fill:
         self._readers.remove(reader)
         if self.phase in OVER:
             return
+        if self.telling is None:
+            self.left(reader)
+        else:
+            self.telling.left(reader)
+
+    def left(self, reader: Reader) -> None:
+        """A reader has left, perhaps with others: see whether to go on."""
         if self._readers:
             self._purse.left_to(self._readers)
             self.progressed()
         elif self._due is not None and self._buffer.received == self._due:
             return  # all of it is here, so that there is nothing to decide
-        elif not self._worth_finishing(has_all=reader.stop is not None and reader.position >= reader.stop):
+        elif not self._worth_finishing(has_all=has_all(reader)):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0
             if linger and (pacing := self._pace()) is not None:
@@ -179,21 +187,6 @@ class Fill:
     def read(self, position: int, stop: int | None, reader: Reader) -> bytes | memoryview | None:
         """Bytes at an absolute offset, as many as lie in one piece; None when there are none (yet)."""
         return self._buffer.read(position - self.start)
-
-    def outcome(self, entry: Entry | None, forward: Forward | None, now: float, *, collapsed: bool) -> Outcome:
-        """The outcome of a request that was forwarded for this reason; `entry` is the one that answers it, if any."""
-        known, key, attempts = self.entry or entry, self.question.resource.key.text, self.attempts
-        fresh = self.freshness if known is None else known.freshness
-        stores = self.committed or (self._buffer.retained and self.keep is not Keeping.NOWHERE)
-        ttl = None if fresh is None else int(fresh.lifetime) - int(max(0.0, now - fresh.born))
-        if self.was_hit and fresh is not None:
-            return Outcome(hit=True, ttl=ttl, key=key, trace=self.trace)
-        detail = self.detail
-        if not stores:
-            ttl, detail = None, detail or (None if self.disposition is None else self.disposition.reason.value)
-        made = Outcome(False, forward, self.status, ttl, stores, collapsed, detail, self.origin, key)
-        made.attempts, made.trace = attempts, self.trace
-        return made
 
     # opening
 
@@ -282,7 +275,7 @@ class Fill:
             return
         fetched.response.start(self)
         if self._buffer.received == 0 and self.phase is Phase.STREAMING:
-            self._readers.tell()  # else the first bytes did, which go out with the head
+            self._tell()  # else the first bytes did, which go out with the head
 
     def _note(self, settled: Settlement, fetched: Fetched) -> None:
         """Note the response, for outcomes and for the entry."""
@@ -405,7 +398,7 @@ class Fill:
             return
         buffer.append(data)
         self._purse.cost(size)
-        self._readers.tell()
+        self._tell()
         if (buffer.received > exact.FREE or not buffer.retained) and (pacing := self._pace()) and pacing.came():
             self._registry.count_thrifty("paced")
 
@@ -445,8 +438,17 @@ class Fill:
             self.committed = commit(entry, self.question, means, self.keep, still)
         self._finish(Phase.COMPLETE)
 
+    def _tell(self) -> None:
+        """The phase has changed, or bytes have arrived."""
+        if len(self._readers) > 1:
+            tell(self, self._readers)
+        else:
+            self._readers.tell()
+
     def progressed(self) -> None:
         """Readers have advanced."""
+        if self.telling is not None:
+            return
         pacing = self._pacing if self._buffer.retained else self._pace()
         if pacing is not None:
             pacing.progressed()
@@ -488,7 +490,7 @@ class Fill:
         self._pacing = self._fetched = None
         self._registry.forget(self)
         self._buffer.release()
-        self._readers.tell()
+        self._tell()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -48,6 +48,12 @@ class Reader(Protocol):
     def advance(self) -> None:
         """The phase has changed, or bytes have arrived."""
 
+    def push(self) -> bool:
+        """As `advance`, but True in place of a clean end, which `conclude` then makes."""
+
+    def conclude(self) -> None:
+        """All bytes were sent: leave, and record it."""
+
     def inform(self, block: bytes) -> None:
         """An interim response of the origin, before the head."""
 
@@ -56,6 +62,11 @@ class Reader(Protocol):
 
     def go_on_alone(self) -> None:
         """The fill's response may not answer this reader's request, and it has released the reader: begin anew."""
+
+
+def has_all(reader: Reader) -> bool:
+    """Whether it has got all that it wanted of a body of known length."""
+    return reader.stop is not None and reader.position >= reader.stop
 
 
 def taken(reader: Reader) -> int:

@@ -22,6 +22,7 @@ from shield.fill.run import Run
 from shield.fill.runs import UNKEPT_RUNS, Runs
 from shield.fill.setbacks import Setbacks
 from shield.fill.shelf import Shelf
+from shield.fill.telling import tell_all
 from shield.fill.versions import EntryVersion
 from shield.origin.want import Failed, Fetched
 from shield.rules import exact
@@ -268,8 +269,7 @@ class SlicedFill:
     # as the audience of its runs and excerpts
 
     def tell(self) -> None:
-        for reader in list(self._readers):
-            reader.advance()
+        tell_all(self._readers)
 
     def tell_soon(self) -> None:
         self._telling = True

@@ -75,6 +75,7 @@ class Connection:
     def __init__(self, owner: Owner, terms: Terms, *, address: Address, loop: asyncio.AbstractEventLoop) -> None:
         # per connection
         self._owner = owner
+        self._exchanges = owner.exchanges
         self._buffer = owner.read_buffer
         self._view: Any = memoryview(owner.read_buffer)  # a compiled class can't name its type
         self._terms = terms
@@ -413,7 +414,7 @@ class Connection:
         self._chunks = None
         self.served += 1
         self._owner.whole_at = self.last_read
-        self._owner.exchanges.add(self.last_read - self.asked_at)
+        self._exchanges.add(self.last_read - self.asked_at)
         if not self._persistent:
             self.close()
         elif self._paused_at is not None:

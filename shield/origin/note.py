@@ -52,7 +52,10 @@ class Note:
         """The origin responded as it should; returns the time. That of a large body is noted when it has arrived."""
         now, seen, gate, want = self._now(), self._seen, self._gate, self._want
         size = 0 if given is None else given.head.length or 0
-        (seen.probed if want.is_probe else seen.succeeded)(came, now, now - self.began, size, slot=self._slot)
+        if want.is_probe:
+            seen.probed(came, now, now - self.began, size, slot=self._slot)
+        else:
+            seen.succeeded(came, now, now - self.began, size, slot=self._slot)
         if want.choice is not None:
             want.choice.saw(size)
         if given is not None and size >= BODY_BYTES:

@@ -90,7 +90,9 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class HintMessage:
-    """All that a node has to say at a time. `serial` is another one each time; `region` is the node's."""
+    """All that a node has to say at a time. `serial` is another one each time: what tells one process of the node
+    from others, a hyphen, and a number that rises. `region` is the node's.
+    """
 
     serial: str
     region: str = ""
@@ -137,14 +139,15 @@ class HeardHints:
         """Of those that came, each once."""
 
     def knows(self, node: str, said: object) -> bool:
-        """Whether this is what the node said last."""
+        """Whether this is what the node said last, or before that: messages come on several ways."""
         heard = self._heard.get(node)
-        return heard is not None and isinstance(said, dict) and said.get("serial") == heard.serial
+        serial = said.get("serial") if isinstance(said, dict) else None
+        return heard is not None and isinstance(serial, str) and not _is_later(serial, heard.serial)
 
     def take(self, node: str, message: HintMessage, now: float) -> list[Hint]:
         """A message of this node came; returns what is new in it. The same message again says nothing."""
         before = self._heard.get(node)
-        if before is not None and before.serial == message.serial:
+        if before is not None and not _is_later(message.serial, before.serial):
             return []
         known = {} if before is None else before.until
         heard = _Said(message.serial, message.region, now, message.hints)
@@ -204,6 +207,14 @@ class HeardHints:
     def held(self, now: float) -> int:
         """The number of those that hold."""
         return sum(until > now for heard in self._heard.values() for until in heard.until.values())
+
+
+def _is_later(serial: str, before: str) -> bool:
+    """Whether a message was said after another one: of the same process by its number; else it is taken to be."""
+    (process, _, number), (former, _, known) = serial.rpartition("-"), before.rpartition("-")
+    if process != former or not (number.isdecimal() and known.isdecimal()):
+        return serial != before
+    return int(number) > int(known)
 
 
 # latency

@@ -108,7 +108,7 @@ class Hints:
         self.heard = HeardHints()
         self.urge: Callable[[], None] = lambda: None
         """Called when there is something to say that mustn't wait."""
-        self._serial = 0
+        self._process, self._serial = f"{clock():.3f}.{worker}", 0
         self._said: dict[str, object] = {}
         self._was_good: dict[str, bool] = {}
         self._moments: dict[str, tuple[HintKind, float]] = {}
@@ -135,7 +135,7 @@ class Hints:
         self.heard.keep(self._others(), now)
         found = list(self._found(now))
         self._serial += 1
-        serial = f"{self._clock():.3f}-{self._serial}"
+        serial = f"{self._process}-{self._serial}"
         self._said = HintMessage(serial, self._region(self._journal.node), found).plain()
         known: set[tuple[HintKind, str, str]] = {
             (each.kind, each.origin, each.id) for each in found if each.kind is not HintKind.LATENCY

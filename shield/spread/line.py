@@ -25,13 +25,16 @@ from shield.spread.journal import OrderJournal
 log = logging.getLogger("shield.cluster")
 
 ORDERS = "orders"
+NEWS = "news"
+"""The stream of what mustn't wait for the next tick: what nodes say then, besides orders."""
+
 TICK_SECONDS = 5.0
 SILENT_SECONDS = 15.0
 """Without a tick for so long a node, or the bus, is away."""
 
 _READ_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0  # after a failure
-_KEPT_ACKS = 1000
+_KEPT_ACKS, _KEPT_NEWS = 1000, 200
 _REFILL_SECONDS = 60  # for which one node refills the engine
 _AT_ONCE = 50  # entries appended at a time
 _EPOCH, _CURSOR, _PUBLISHED = "epoch", "cursor", "published"
@@ -51,8 +54,8 @@ class LineState:
 class BusLine:
     """Of the worker that conducts. `run` it as a task; `ring` it when there are new orders of this node.
 
-    `say` returns what other nodes are told with each tick; `caught_up` is set while all that was in the stream at
-    some time since the start was carried out.
+    `say` returns what other nodes are told with each tick; `hear` is told of their news. `caught_up` is set while all
+    that was in the stream at some time since the start was carried out.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class BusLine:
         *,
         say: Callable[[], Mapping[str, object]],
         now: Callable[[], float],
+        hear: Callable[[str, Mapping[str, Any]], None] = lambda node, said: None,
     ) -> None:
+        self._hear = hear
         self._bus = bus
         self._journal = journal
         self._carry_out = carry_out
@@ -73,7 +78,7 @@ class BusLine:
         self._word = asyncio.Event()
         self._complaints = Complaints(log, seconds=60.0)
         self._epoch = self._cursor = ""
-        self._acks = BEGINNING
+        self._acks = self._news_cursor = BEGINNING
         self._seen: set[tuple[str, int]] | None = None  # in the stream, since it is read from the beginning
         self._published = 0
         self._appended: dict[int, float] = {}  # own orders that were appended, and when
@@ -107,7 +112,9 @@ class BusLine:
         names = (_EPOCH, _CURSOR, _PUBLISHED)
         epoch, cursor, published = [await asyncio.to_thread(self._journal.fact, name) for name in names]
         state = await asyncio.to_thread(self._journal.state)
-        tick = await self._bus.tick(self._journal.node, self._said(state.positions), SILENT_SECONDS, [ORDERS])
+        streams = [ORDERS, NEWS]
+        tick = await self._bus.tick(self._journal.node, self._said(state.positions), SILENT_SECONDS, streams)
+        self._news_cursor = tick.newest.get(NEWS, BEGINNING)  # what was news before isn't
         self._cursor, self._published = cursor or BEGINNING, int(published or 0)
         self._seen = None
         self._appended.clear()
@@ -130,10 +137,17 @@ class BusLine:
     async def read(self, seconds: float = 0.0) -> None:
         """Carry out what comes in so many seconds. Raises ShieldError."""
         acks = f"acks:{self._journal.node}"
-        entries = await self._bus.read_from({ORDERS: self._cursor, acks: self._acks}, seconds)
+        cursors = {ORDERS: self._cursor, acks: self._acks, NEWS: self._news_cursor}
+        entries = await self._bus.read_from(cursors, seconds)
         orders = [entry for entry in entries if entry.stream == ORDERS]
-        if len(orders) < len(entries):
-            await self._acknowledged([entry for entry in entries if entry.stream == acks])
+        if told := [entry for entry in entries if entry.stream == acks]:
+            await self._acknowledged(told)
+        for entry in entries:
+            if entry.stream == NEWS:
+                self._news_cursor = entry.position
+                said = _object(entry.data)
+                if isinstance(node := said.get("node"), str) and node != self._journal.node:
+                    self._hear(node, said)
         if orders:
             await self._take(orders)
             return
@@ -235,7 +249,10 @@ class BusLine:
 
     async def _keep_ticking(self) -> None:
         while True:
-            self._word.clear()
+            if self._word.is_set():
+                self._word.clear()
+                said = json.dumps({**self._say(), "node": self._journal.node}, separators=(",", ":"))
+                await self._bus.append(NEWS, said.encode(), _KEPT_NEWS)
             await self.tick()
             try:
                 async with asyncio.timeout(TICK_SECONDS):  # wait_for may swallow a cancellation

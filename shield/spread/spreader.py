@@ -333,7 +333,7 @@ class Spreader:
         assert self._make_bus is not None
         if self._bus is None:
             self._bus = self._make_bus()
-        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._say, now=self._now)
+        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._say, now=self._now, hear=self._hear)
         loop = asyncio.get_running_loop()
         limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
         return loop.create_task(self._line.run()), limits

@@ -141,6 +141,16 @@ def test_what_is_said_again_isnt_new_and_a_moment_passes_all_the_same() -> None:
     assert heard.counts[HintKind.BAD] == 2
 
 
+def test_a_message_that_was_overtaken_on_another_way_says_nothing() -> None:
+    heard = HeardHints()
+    heard.take("b", message(BAD, serial="p-10"), NOW)
+
+    assert heard.knows("b", message(serial="p-9").plain()) and heard.take("b", message(serial="p-9"), NOW) == []
+    assert heard.of(HintKind.BAD, NOW)
+    assert not heard.knows("b", message(serial="p-11").plain())
+    assert not heard.knows("b", message(serial="after-a-restart-1").plain())
+
+
 def test_what_a_node_says_no_longer_is_over_and_members_that_left_are_forgotten() -> None:
     heard = HeardHints()
     heard.take("b", message(ramp(1)), NOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Spread:
         bus: Callable[[], Bus] | None = None,
         conducts: bool = True,
         is_empty: bool = False,
+        hints: Any = None,
     ) -> None:
         self.shares: list[int] = []
         self.doubts: list[float] = []
@@ -63,6 +64,7 @@ class Spread:
             clock=node.cluster.clock,
             doubt=self.doubts.append,
             is_empty=lambda: is_empty,
+            hints=hints,
         )
         node.exchange = self.spreader.exchange
 
@@ -371,5 +373,64 @@ def test_a_worker_that_doesnt_conduct_leaves_it_to_the_one_that_does(cluster: Cl
         await asyncio.sleep(0.05)
         assert b.carried_out == [] and spread.alarms() == []
         await spread.spreader.close()
+
+    tell(story)
+
+
+class Saying:
+    """Hints, as the spreader knows them: what is said here, and what came."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.said = said
+        self.came: dict[str, Any] = {}
+        self.urge: Callable[[], None] = lambda: None
+
+    def say(self) -> dict[str, Any]:
+        return {"hints": self.said}
+
+    def hear(self, node: str, said: Mapping[str, Any]) -> None:
+        self.came[node] = said.get("hints")
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+    async def begin(self) -> None:
+        """There is nothing."""
+
+    async def refresh(self) -> None:
+        """There is nothing."""
+
+    async def close(self) -> None:
+        """There is nothing."""
+
+
+@pytest.mark.parametrize("has_bus", [True, False])
+def test_hints_go_by_the_bus_and_from_node_to_node_and_at_once_if_they_are_urgent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, *, has_bus: bool
+) -> None:
+    monkeypatch.setattr("shield.spread.spreader.START_SECONDS", 0.05)
+    a, b, _ = cluster.nodes.values()
+    cluster.down.add("c")
+
+    async def story() -> None:
+        hints = [Saying({"serial": "1"}), Saying({"serial": "2"})]
+        bus = (lambda: MemoryBus(cluster.engine)) if has_bus else None
+        spreads = [Spread(node, bus=bus, hints=each) for node, each in zip((a, b), hints, strict=True)]
+        for spread in spreads:
+            await spread.spreader.open()
+        while not (hints[0].came.get("b") and hints[1].came.get("a")):
+            for each, spread in zip(hints, spreads, strict=True):
+                each.urge()
+                await spread.rounds(count=1)
+            await asyncio.sleep(0.01)
+        if has_bus:
+            cluster.cut.add(frozenset(("a", "b")))
+        hints[0].said = {"serial": "3"}
+        hints[0].urge()
+        while hints[1].came["a"] != {"serial": "3"}:
+            await spreads[1].spreader._round()
+            await asyncio.sleep(0.01)
+        for spread in spreads:
+            await spread.spreader.close()
 
     tell(story)
