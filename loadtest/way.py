@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import gc
 import itertools
 import os
 import sys
@@ -200,8 +201,12 @@ def measure() -> dict[str, Way]:
 
 def _way(node: Shield, client: Client, target: str, *, hit: bool) -> Way:
     tracer = Tracer(node.port)
-    node.call(lambda: asyncio.get_running_loop().call_soon(tracer.start))
-    answer = client.ask(target)
+    gc.disable()  # else its pause may be noted in the middle of the way
+    try:
+        node.call(lambda: asyncio.get_running_loop().call_soon(tracer.start))
+        answer = client.ask(target)
+    finally:
+        gc.enable()
     if answer.status != 200 or answer.hit != hit:
         raise RuntimeError(f"{target}: {answer.status} {answer.get('cache-status')}")
     return tracer.way()

@@ -58,6 +58,7 @@ class Proxy:
     ) -> None:
         self.clock = clock
         self.ids = ids or RequestIds()
+        self._name = self.ids.of  # bound once, rather than for each request
         self.accounting = accounting
         self.replies = replies  # `use` others
         self.in_force = in_force
@@ -203,7 +204,7 @@ class Proxy:
 
     def identify(self, request: Request) -> None:
         """Give a request the identifier by which logs and origins know it, as soon as one of them reads it."""
-        request.identify_by(self.ids.of)
+        request.identify_by(self._name)
 
     def open(self, request: Request, client: Client, regime: Regime | None = None, *, peer: str = UNIX) -> UnderWay:
         """Begin a request that `try_hit` couldn't answer, under the same regime. Call it at once after that.

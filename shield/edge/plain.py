@@ -9,7 +9,7 @@ bytes are left to llhttp and to the checks in `reading` and `turn`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, cast
 
 from shield.edge.turn import LOOKED_AT, is_host
 from shield.messages import NOTABLE, Field, Request
@@ -57,17 +57,17 @@ class PlainHeads:
         if first is None or len(lines) > most + 1:
             return None
         del lines[0]
-        ordinary = self._ordinary
-        fields: list[Field] = []
+        fields = list(map(self._ordinary.get, lines))
         notable: dict[bytes, bytes] = {}
         hosts = loops = 0
         keep_alive = None
-        for line in lines:
-            field = ordinary.get(line)
-            if field is None:
+        for at, known in enumerate(fields):
+            if known is None:
+                line = lines[at]
                 field = self._special.get(line) or self._learn(line)
                 if field is None:
                     return None
+                fields[at] = field
                 name, value = field
                 if name == b"host":
                     hosts += 1
@@ -79,10 +79,9 @@ class PlainHeads:
                     keep_alive = value not in _CLOSE
                 elif name in self.watched:
                     notable[name] = notable[name] + b", " + value if name in notable else value
-            fields.append(field)
         if hosts != 1 or loops > 1:
             return None
-        return Request(b"GET", first[1], fields, notable), keep_alive is not False
+        return Request(b"GET", first[1], cast(list[Field], fields), notable), keep_alive is not False
 
     def _learn(self, line: bytes) -> Field | None:
         """The field of a line that isn't known; None if it can't be part of a plain head."""
@@ -96,8 +95,7 @@ class PlainHeads:
                 return self._learn_special(line, field)
         if len(line) <= _LONGEST:
             if len(self._ordinary) >= _LINES:
-                self._before = self._ordinary.copy()
-                self._ordinary.clear()  # a head may be in the middle of being read
+                self._before, self._ordinary = self._ordinary, {}
             self._ordinary[line] = field
         return field
 

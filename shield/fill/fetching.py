@@ -17,7 +17,7 @@ _Fetch = Callable[[Sequence[str], Want], Awaitable[Fetched | Absent | Failed]]
 
 def begin_fetch(question: Question, means: Means, taker: FetchTaker, readers: Readers) -> Fetching:
     """Fetch what a question wants for these readers; `taker` is told the result later, never within this call."""
-    fetch: _Fetch = means.source.fetch
+    fetch: _Fetch | None = None
     if question.resource.route.early_hints:
         question.want.inform = readers.inform
     try:
@@ -29,7 +29,7 @@ def begin_fetch(question: Question, means: Means, taker: FetchTaker, readers: Re
                 return plain
     except Exception as error:
         return means.loop.call_soon(taker.failed_by_bug, error)
-    return means.loop.create_task(_fetch_by(fetch, question, taker, readers))
+    return means.loop.create_task(_fetch_by(fetch or means.source.fetch, question, taker, readers))
 
 
 async def _fetch_by(fetch: _Fetch, question: Question, taker: FetchTaker, readers: Readers) -> None:

@@ -423,7 +423,7 @@ class Fill:
 
     def on_end(self, error: OriginError | None) -> None:
         received, due = self._buffer.received, self._due
-        if error is None and due not in (None, received) and self.question.want.method != b"HEAD":
+        if error is None and due is not None and due != received and self.question.want.method != b"HEAD":
             error = OriginError(self.origin or "-", Fault.SHORT_BODY, f"{received} of {due} bytes")
         if error is not None:
             broke_off(self, error, received)

@@ -67,7 +67,8 @@ class FillTable:
         self._broken = 0
         self._lookout = Lookout()
         self._continued: dict[str, int] = {}  # bodies by origin
-        self._shared: dict[tuple[bytes, bytes], Fill] = {}
+        self._shared: dict[bytes, Fill] = {}  # those for GET, by key
+        self._shared_heads: dict[bytes, Fill] = {}  # and for HEAD
         self._alive: set[Fill] = set()
         self._sliced: dict[bytes, SlicedFill] = {}  # by key, the latest version
         self._all_sliced: set[SlicedFill] = set()
@@ -86,7 +87,7 @@ class FillTable:
         To be called if nothing is stored.
         """
         text = resource.key.text
-        if request.notable or request.method != b"GET" or (text, b"GET") in self._shared:
+        if request.notable or request.method != b"GET" or text in self._shared:
             return None
         if text in self._sliced or text in self._hit_for_miss:
             return None
@@ -316,19 +317,19 @@ class FillTable:
     def _under_way(self, resource: Resource, method: bytes) -> Fill | None:
         """The fill of a key. One for GET also serves HEAD."""
         text = resource.key.text
-        fill = self._shared.get((text, b"GET"))
+        fill = self._shared.get(text)
         if fill is None and method == b"HEAD":
-            fill = self._shared.get((text, b"HEAD"))
+            fill = self._shared_heads.get(text)
         if fill is not None and self._store.was_removed(resource.named.text, fill.generation, fill.tags):
             return None  # a purged entry must not come back
         return fill
 
     def rename(self, fill: Fill, resource: Resource) -> None:
         """A fill turned out to be of one variant: requests for that one join it from now on."""
-        old = (fill.resource.key.text, fill.question.want.method)
-        if self._shared.get(old) is fill:
-            del self._shared[old]
-            self._shared.setdefault((resource.key.text, fill.question.want.method), fill)
+        old, shared = fill.resource.key.text, self._shared_by(fill.question.want.method)
+        if shared.get(old) is fill:
+            del shared[old]
+            shared.setdefault(resource.key.text, fill)
         fill.question.resource = resource
 
     def _start_soon(self, question: Question, reader: Reader | None) -> Fill:
@@ -350,10 +351,13 @@ class FillTable:
         self._started += 1
         self._alive.add(fill)
         if question.shared:
-            self._shared[text, method] = fill
+            self._shared_by(method)[text] = fill
         if reader is not None:
             fill.join(reader)
         return fill
+
+    def _shared_by(self, method: bytes) -> dict[bytes, Fill]:
+        return self._shared if method == b"GET" else self._shared_heads
 
     def _forbid_parts(self, question: Question) -> None:
         """An origin lately ignored a range of the object: fetch it as a whole."""
@@ -362,9 +366,9 @@ class FillTable:
 
     def forget(self, fill: Fill) -> None:
         """Later requests don't join this fill."""
-        name = (fill.resource.key.text, fill.question.want.method)
-        if self._shared.get(name) is fill:
-            del self._shared[name]
+        text, shared = fill.question.resource.key.text, self._shared_by(fill.question.want.method)
+        if shared.get(text) is fill:
+            del shared[text]
         if fill.phase in OVER:
             self._alive.discard(fill)
             checks = self._means.spot_checks

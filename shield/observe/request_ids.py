@@ -34,7 +34,7 @@ class RequestIds:
         names = self._names
         found, best = b"", len(names)
         for name, value in fields:
-            place = names.get(name, best)
-            if place < best and _usable(text := value.strip(b" \t")):
+            place = names.get(name)
+            if place is not None and place < best and _usable(text := value.strip(b" \t")):
                 found, best = text, place
         return found or b"%b-%x" % (self._start, next(self._numbers))

@@ -173,8 +173,9 @@ def _by_missed(tally: NameTally) -> float:
 def _added(names: dict[N, T], name: N, tally: T, rank: Callable[[T], float]) -> T:
     """A new name, for which lesser ones make room."""
     if len(names) >= CAPACITY:
-        for each in sorted(names, key=lambda each: rank(names[each]))[: CAPACITY // 2]:
-            del names[each]
+        ranked, texts = sorted([(rank(each), at) for at, each in enumerate(names.values())]), list(names)
+        for _, at in ranked[: CAPACITY // 2]:
+            del names[texts[at]]
     names[name] = tally
     return tally
 

@@ -7,6 +7,8 @@ results equal those of `verdict`, `fields` and `selection`; tests compare them.
 
 from __future__ import annotations
 
+from itertools import compress
+
 from shield.messages import Field, Request, ResponseHead
 from shield.rules import digests, hidden, locations
 from shield.rules.conditional import is_tag
@@ -21,14 +23,15 @@ _JUDGED = frozenset({b"age", b"expires", b"set-cookie", b"vary"})
 _LOOKED_AT = frozenset({b"accept-ranges", b"cache-control", b"connection", b"date", b"etag", b"last-modified"})
 
 _PLAIN = Request(b"GET", b"/", [], {})
-_REMEMBERED = 512  # cached values of Cache-Control, and cached field names: origins use the same few
-_LONGEST = 512  # bytes of a cached value or name
+_REMEMBERED = 512  # cached values of Cache-Control, and cached lists of names: origins use the same few
+_LONGEST = 512  # bytes of a cached value
+_LONGEST_NAMES = 2048  # bytes of the names of a head
 
 
 class Ordinary:
     """Judges ordinary responses of one origin under the rules of one route, and makes their stored heads."""
 
-    __slots__ = ("_added", "_by_control", "_fates", "_fields", "_freshness", "_removed", "_unusual")
+    __slots__ = ("_added", "_by_control", "_fields", "_freshness", "_kept", "_removed", "_unusual")
 
     def __init__(self, freshness: FreshnessRules, fields: FieldRules) -> None:
         self._freshness = freshness
@@ -40,7 +43,7 @@ class Ordinary:
         self._unusual = frozenset(unusual)
         self._removed = NameSet((*fields.remove, *(name for name, _ in fields.set)))
         self._added = fields.kept((*fields.set, *fields.add))
-        self._fates: dict[bytes, bool] = {}  # by field name: whether it is forwarded
+        self._kept: dict[tuple[bytes, ...], tuple[bool, ...]] = {}  # by the fields' names: which are forwarded
         self._by_control: dict[bytes, Disposition | None] = {}  # by Cache-Control, at age 0; None: not ordinary
 
     @classmethod
@@ -58,12 +61,14 @@ class Ordinary:
     def judge(self, head: ResponseHead, request_time: float, response_time: float) -> Disposition | None:
         """The result of `judge_response` for a response to a plain GET; None if the response isn't ordinary."""
         named = head.named
-        if head.status != 200 or len(named) != len(head.fields) or not self._unusual.isdisjoint(named):
+        names = tuple(named)
+        if head.status != 200 or len(names) != len(head.fields):
             return None
+        is_known = names in self._kept or self._learn_names(names)
         dated, control = named.get(b"date", b""), named.get(b"cache-control", b"")
         if len(dated) > LONGEST or not is_tag(named.get(b"etag", b"")):
             return None
-        if not ((control in self._by_control and self._fates.keys() >= named.keys()) or self._learn(control, named)):
+        if not is_known or (control not in self._by_control and not self._learn(control)):
             return None
         known, made = self._by_control[control], epoch_of(dated)
         if known is None or made is None or named.get(b"connection", b"keep-alive") != b"keep-alive":
@@ -82,8 +87,7 @@ class Ordinary:
 
     def head(self, head: ResponseHead, length: int, freshness: Freshness, via: bytes) -> StoredHead:
         """The stored form of a head that `judge` has accepted, for a body of this length."""
-        fates = self._fates
-        kept = [line for line in head.fields if fates[line[0]]]
+        kept = list(compress(head.fields, self._kept[tuple(head.named)]))
         kept += (*self._added, (b"content-length", b"%d" % length), (b"via", via))
         if self._fields.md5_etags:
             kept += self._fields.digest_lines(head)
@@ -93,16 +97,22 @@ class Ordinary:
         made.must_revalidate = freshness.grace <= 0.0 and freshness.error_grace <= 0.0  # as `as_judged`
         return made
 
-    def _learn(self, control: bytes, named: dict[bytes, bytes]) -> bool:
-        """Cache the decision for this Cache-Control, and whether these fields are forwarded; False if that takes too
-        much memory.
-        """
-        if len(self._fates) + len(named) > _REMEMBERED or max(map(len, named)) > _LONGEST or len(control) > _LONGEST:
+    def _learn_names(self, names: tuple[bytes, ...]) -> bool:
+        """Cache which of these fields are forwarded; False if they aren't ordinary, or take too much memory."""
+        if not self._unusual.isdisjoint(names) or sum(map(len, names)) > _LONGEST_NAMES:
             return False
-        if not all(VALID_NAMES[name] for name in named) or hidden.LINE in named:
+        if not all(VALID_NAMES[name] for name in names) or hidden.LINE in names:
             return False
-        for name in named:
-            self._fates[name] = name not in self._removed and bool(self._fields.kept(((name, b""),)))
+        kept = self._fields.kept
+        if len(self._kept) >= _REMEMBERED:
+            self._kept.clear()
+        self._kept[names] = tuple([name not in self._removed and bool(kept(((name, b""),))) for name in names])
+        return True
+
+    def _learn(self, control: bytes) -> bool:
+        """Cache the decision for this Cache-Control; False if that takes too much memory."""
+        if len(control) > _LONGEST:
+            return False
         if len(self._by_control) == _REMEMBERED:
             self._by_control.clear()
         fields: tuple[Field, ...] = ((b"etag", b'""'), (b"cache-control", control))

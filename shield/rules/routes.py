@@ -27,6 +27,7 @@ from shield.rules.ranking import MOST_RANKED, OriginFacts, Strategy, drawn, orde
 from shield.rules.vary import Forwarding
 
 _MEMO_LIMIT: Final = 16384
+_made: Final = tuple.__new__  # without a call of Python code
 _MEMO_TARGET: Final = 512  # longer targets aren't remembered: bounds the memo's memory
 
 
@@ -215,7 +216,7 @@ class Routes:
             path = _moved(path, route)
         if len(path) <= len(route.add) + 1:
             raise RequestError(404, "no-object-key")  # the bucket itself, or the directory in `add`
-        return Resource(cache_key(route.key_space, path, query), path, query, route)
+        return _made(Resource, (cache_key(route.key_space, path, query), path, query, route, (), None))
 
     def _routed(self, target: bytes, raw_path: bytes, raw_query: bytes) -> tuple[bytes, Route]:
         """The canonical path of any target, and its route."""
@@ -268,7 +269,7 @@ class Routes:
 def cache_key(space: bytes, path: bytes, query: bytes) -> CacheKey:
     """The key of a canonical path and query. `space` is b"" for the only set of origins and the default policy."""
     text = space + b":" + path + b"?" + query if query else space + b":" + path
-    return CacheKey(text, xxhash.xxh3_128_digest(text))
+    return _made(CacheKey, (text, xxhash.xxh3_128_digest(text)))
 
 
 class Targets:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shield.store.entry import Block, Body, Entry
 from shield.store.fifo import MAX_FREQUENCY, SHARDS, S3Fifo, use
-from shield.store.packed import HEAD_AT, INSIDE, is_inside, origin_of, pack, plain_fields, set_since, unpacked
+from shield.store.packed import HEAD_AT, INSIDE, SMALL, is_inside, origin_of, pack, plain_fields, set_since, unpacked
 from shield.store.plain import MEMORY, Plain
 
 _plain: Final = tuple.__new__  # without a call of Python code
@@ -134,7 +134,7 @@ class MemoryTier:
         if not self._fifo.put(text, packed):
             return False
         entry.packed = packed
-        if not is_inside(packed):
+        if entry.length > SMALL:
             blocks = entry.blocks
             if len(blocks) == 1:
                 block = blocks[0]
@@ -185,8 +185,10 @@ class MemoryTier:
         return unpacked(text, packed, body, self._origin_names[origin_of(packed)])
 
     def _forget(self, text: bytes) -> None:
-        self._unpacked.pop(text, None)
-        self.beside.pop(text, None)
+        if text in self._unpacked:
+            del self._unpacked[text]
+        if text in self.beside:
+            del self.beside[text]
         if self.bodies[hash(text) % SHARDS].pop(text, None) is None:
             self._long.pop(text, None)
 

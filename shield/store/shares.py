@@ -22,15 +22,15 @@ class VariantShares:
 
     def add(self, text: bytes, size: int) -> None:
         """It came into the tier, and wasn't there."""
-        base, is_variant, _ = text.partition(MARK)
-        if is_variant:
+        if MARK in text:
+            base = _base(text)
             self._sizes.setdefault(base, {})[text] = size
             self._totals[base] = self._totals.get(base, 0) + size
 
     def remove(self, text: bytes) -> None:
         """It is gone from the tier."""
-        base, is_variant, _ = text.partition(MARK)
-        if is_variant:
+        if MARK in text:
+            base = _base(text)
             self._totals[base] -= self._sizes[base].pop(text)
             if not self._sizes[base]:
                 del self._sizes[base], self._totals[base]
@@ -47,8 +47,8 @@ class VariantShares:
         """The variants that must go for one of so many bytes, in place of what its key's text holds: those that are
         asked for least, of these the oldest.
         """
-        base, is_variant, _ = text.partition(MARK)
-        kin = self._sizes.get(base) if is_variant else None
+        base = _base(text) if MARK in text else b""
+        kin = self._sizes.get(base) if base else None
         if kin is None:
             return []
         excess = self._totals[base] - kin.get(text, 0) + size - self.limit
@@ -58,3 +58,8 @@ class VariantShares:
                 gone.append(each)
                 excess -= kin[each]
         return gone
+
+
+def _base(text: bytes) -> bytes:
+    """A variant's key without that."""
+    return text.partition(MARK)[0]

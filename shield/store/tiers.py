@@ -353,7 +353,7 @@ class Store:
         entry under it with these tags, one a line, or with bytes of this origin; None: they aren't known yet, and may
         be any.
         """
-        return self._removals.since(text, since, tags, origin, until)
+        return self._newest_removal[0] != since and self._removals.since(text, since, tags, origin, until)
 
     # purges of many entries
 
