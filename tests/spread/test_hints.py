@@ -47,7 +47,8 @@ def told(cluster: Three, *, by: int = 0, to: int = 1) -> None:
     spreader = node.node.spreader
     assert spreader is not None
     node.call(hints_of(node).look)
-    assert node.run(spreader.exchange._with(other.name))
+    while not node.run(spreader.exchange._with(other.name)):
+        node.run(asyncio.sleep(0.05))  # a busy machine: the other seems to be down
     other.run(hints_of(other).refresh())
 
 
