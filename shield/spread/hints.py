@@ -254,9 +254,11 @@ class Hints:
     async def _join(self, name: str, step: int, nodes: str) -> None:
         answer = await self._ramps.start(name, step)
         if answer.problems:
-            log.warning("origin %s: %s ramp it; this node can't: %s", name, nodes, answer.problems[0])
+            log.warning(
+                "origin %s: it has a ramp at %s, and can't have one here: %s", name, nodes, answer.problems[0]
+            )
         else:
-            log.warning("origin %s: %s ramp it, and it is new here: this node joins them", name, nodes)
+            log.warning("origin %s: it has a ramp at %s, and is new here: it has one here, too", name, nodes)
 
     async def _pause(self, name: str, node: str) -> None:
         ramp = self._ramps.all().get(name)

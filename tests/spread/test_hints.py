@@ -47,7 +47,8 @@ def told(cluster: Three, *, by: int = 0, to: int = 1) -> None:
     spreader = node.node.spreader
     assert spreader is not None
     node.call(hints_of(node).look)
-    assert node.run(spreader.exchange._with(other.name))
+    while not node.run(spreader.exchange._with(other.name)):
+        node.run(asyncio.sleep(0.05))  # a busy machine: the other seems to be down
     other.run(hints_of(other).refresh())
 
 
@@ -237,15 +238,15 @@ def test_a_node_for_which_an_origin_is_new_joins_its_ramp_and_one_that_uses_it_d
 
     put(first, Ramp("iad", clock.now, clock.now, 2))
     third.call(use)
-    told(cluster, to=2)
-    third.call(hints_of(third).look)
-    assert ramp_of(third) is None and "start it here, too" in caplog.text
-
-    told(cluster)
+    told(cluster)  # before the third one tells of its use
     second.call(hints_of(second).look)
     second.wait_for(lambda: ramp_of(second) is not None)
     joined = ramp_of(second)
     assert joined is not None and (joined.step, joined.status) == (2, RampStatus.RUNNING)
+
+    told(cluster, to=2)
+    third.call(hints_of(third).look)
+    assert ramp_of(third) is None and "start it here, too" in caplog.text
 
 
 def test_a_ramp_that_trouble_ended_elsewhere_is_paused_here(
