@@ -164,6 +164,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     complaints  warnings about a lasting problem, at most one in ten seconds
     chance      numbers for jitter and sampling
     kept        files in the state directory, for the time while the node is stopped
+    sqlite      files there that several processes share by transactions
     outcome     the outcome of a request -> Cache-Status, log fields, metric labels; Exchange: all records of it
     trace       records of a fetch and its requests to origins, for spans
     config      settings: every default and limit, with unit and reason; loading: YAML, environment, secret files, and

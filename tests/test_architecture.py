@@ -54,7 +54,7 @@ ROWS = [
     ["audit", "peers", "drill", "decisions", "cdn"],
     ["store", "origin", "observe", "egress"],
     ["outcome", "config", "shared", "regime", "complaints", "heap", "chance", "histograms", "process"],
-    ["leases", "ramping", "egress.meter", "trace", "bus"],
+    ["leases", "ramping", "egress.meter", "trace", "bus", "sqlite"],
     ["records", "rankings", "changed", "drill.memory", "alarms.memory"],
     ["spending", "egress.tags", "timings", "canary_notes", "ramp_table", "rate_cells", "budget_cells"],
     ["rules"],

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from shield.errors import StoreError
 from shield.rules.edge_purge import EdgeCall, EdgePlan
+from shield.sqlite import SqliteFile
 
 MOST_WAITING = 100_000
 """Calls that wait for one CDN. Beyond that its API has been away for long, and orders aren't passed on."""
@@ -96,15 +94,15 @@ class EdgeOutbox:
         self.is_kept = is_kept
 
     @cached_property
-    def _path(self) -> Path:
-        return self._place()
+    def _file(self) -> SqliteFile:
+        return SqliteFile(self._place(), "purges for CDNs", _SCHEMA, _VERSION, patience=_PATIENCE_SECONDS)
 
     def add(self, order_id: str, wishes: Sequence[EdgeWish], at: float) -> tuple[bool, list[str]]:
         """Queue an order's calls for CDNs, in one go; whether it is new at any of them, and those that don't get it,
         since too many calls wait for them.
         """
         is_new, full = False, list[str]()
-        with self._open() as file:
+        with self._file.transaction() as file:
             for wish in wishes:
                 edge, first = wish.edge, wish.plans[0]
                 (waiting,) = file.execute("SELECT COUNT(*) FROM calls WHERE edge = ?", (edge,)).fetchone()
@@ -127,7 +125,7 @@ class EdgeOutbox:
 
     def release(self, order_id: str, now: float) -> None:
         """An order was carried out: it is due now, and once more as long after as was said."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             file.execute(
                 "UPDATE calls SET due = ? + due - (SELECT held FROM passed WHERE passed.id = calls.id"
                 " AND passed.edge = calls.edge) WHERE id = ?",
@@ -136,15 +134,15 @@ class EdgeOutbox:
 
     def withdraw(self, order_id: str) -> None:
         """Forget an order, which was refused."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             file.execute("DELETE FROM calls WHERE id = ?", (order_id,))
             file.execute("DELETE FROM passed WHERE id = ?", (order_id,))
 
     def due(self, edge: str, now: float, most: int) -> list[QueuedCall]:
         """Calls to be made, in the order in which they were queued."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return []
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             rows = file.execute(
                 "SELECT number, id, edge, attempts, call FROM calls"
                 " WHERE edge = ? AND due <= ? ORDER BY number LIMIT ?",
@@ -154,34 +152,34 @@ class EdgeOutbox:
 
     def made(self, calls: Sequence[QueuedCall]) -> None:
         """The CDN took them."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             file.executemany("DELETE FROM calls WHERE number = ?", [(call.number,) for call in calls])
 
     def delayed(self, calls: Sequence[QueuedCall]) -> None:
         """An attempt failed."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             numbers = [(call.number,) for call in calls]
             file.executemany("UPDATE calls SET attempts = attempts + 1 WHERE number = ?", numbers)
 
     def given_up(self, calls: Sequence[QueuedCall]) -> None:
         """They aren't tried again."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             for call in calls:
                 file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
                 file.execute("UPDATE passed SET failed = failed + 1 WHERE id = ? AND edge = ?", (call.id, call.edge))
 
     def waiting(self) -> Mapping[str, int]:
         """The calls that wait, by CDN."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return {}
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return dict(file.execute("SELECT edge, COUNT(*) FROM calls GROUP BY edge").fetchall())
 
     def remaining(self) -> list[HandedCall]:
         """All calls that wait, those of an order together."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return []
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             rows = file.execute(
                 "SELECT number, calls.id, calls.edge, round, due, notes, call FROM calls"
                 " JOIN passed ON passed.id = calls.id AND passed.edge = calls.edge ORDER BY calls.id, number"
@@ -193,7 +191,7 @@ class EdgeOutbox:
 
     def handed(self, calls: Sequence[HandedCall], note: str) -> None:
         """Another node makes these from now on."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             file.executemany("DELETE FROM calls WHERE number = ?", [(call.number,) for call in calls])
             places = {(call.id, call.edge): json.dumps([*call.notes, note]) for call in calls}
             file.executemany(
@@ -203,7 +201,7 @@ class EdgeOutbox:
 
     def take(self, calls: Sequence[HandedCall], at: float) -> int:
         """Queue another node's calls: all of them, or none if too many wait; how many."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             (waiting,) = file.execute("SELECT COUNT(*) FROM calls").fetchone()
             if waiting + len(calls) > MOST_WAITING:
                 return 0
@@ -223,9 +221,9 @@ class EdgeOutbox:
 
     def prune(self, now: float) -> int:
         """Forget orders that are older than `KEPT_SECONDS`; the number of their calls that were never made."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return 0
-        with self._open() as file:
+        with self._file.transaction() as file:
             old = now - KEPT_SECONDS
             late = file.execute(
                 "DELETE FROM calls WHERE EXISTS"
@@ -238,9 +236,9 @@ class EdgeOutbox:
     def statuses(self, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, EdgeStatus]]:
         """Of these orders, by id and CDN; those that aren't known are left out."""
         found: dict[str, dict[str, EdgeStatus]] = {}
-        if not self._path.exists():
+        if not self._file.path.exists():
             return found
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             for order_id in order_ids:
                 rows = file.execute(
                     "SELECT edge, notes, calls, failed, (SELECT MIN(round) FROM calls WHERE calls.id = passed.id"
@@ -252,33 +250,3 @@ class EdgeOutbox:
                     state = "sent" if first == 2 and not failed else state
                     found.setdefault(order_id, {})[edge] = EdgeStatus(state, tuple(json.loads(notes)))
         return found
-
-    @contextmanager
-    def _open(self, *, writing: bool = True) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = WAL")
-                file.execute("PRAGMA synchronous = FULL")
-                if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    _begin(file)
-                file.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-                try:
-                    (version,) = file.execute("PRAGMA user_version").fetchone()
-                    if version != _VERSION:
-                        raise StoreError(f"{self._path}: it is of another version ({version}): move it away")
-                    yield file
-                except BaseException:
-                    file.execute("ROLLBACK")
-                    raise
-                file.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"purges for CDNs {self._path}: {error}") from error
-
-
-def _begin(file: sqlite3.Connection) -> None:
-    file.execute("BEGIN IMMEDIATE")
-    if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _SCHEMA.split(";"):
-            file.execute(statement)
-        file.execute(f"PRAGMA user_version = {_VERSION}")
-    file.execute("COMMIT")

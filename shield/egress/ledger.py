@@ -11,16 +11,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TagReading
-from shield.errors import StoreError
 from shield.rules.sites import OriginSite, SiteNote
 from shield.rules.zones import Zones, day_around
+from shield.sqlite import SqliteFile
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 KEEP_MINUTES = 2 * DAY
@@ -49,7 +48,6 @@ CREATE TABLE totals (
     {_COLUMNS}, PRIMARY KEY (process, origin, route, reason)
 ) WITHOUT ROWID;
 CREATE INDEX usage_by_span ON usage (span, at);
-PRAGMA user_version = {_VERSION};
 """
 _TAG_KEY = "at, span, origin, tag"
 _TAG_SCHEMA = """
@@ -178,6 +176,7 @@ class Ledger:
 
     def __init__(self, terms: LedgerTerms) -> None:
         self._terms = terms
+        self._file = SqliteFile(terms.path, "ledger", _SCHEMA, _VERSION, is_durable=False)
         self._noted: Mapping[str, OriginSite] = {}  # what the file has of sites
 
     def use(self, zones: Zones, sites: Mapping[str, OriginSite]) -> None:
@@ -186,7 +185,7 @@ class Ledger:
 
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
         """Add what workers have counted since the flush before."""
-        with self._open(writing=True) as file:
+        with self._file.transaction() as file:
             for worker in workers:
                 before = {
                     tuple(row[:3]): row[3:]
@@ -204,7 +203,7 @@ class Ledger:
         sites = self._terms.sites
         if sites == self._noted:
             return
-        with self._open(writing=True) as file:
+        with self._file.transaction() as file:
             file.execute(_SITE_SCHEMA)
             known = {note.origin: note.site for note in _sites_in(file)}
             for name, site in sites.items():
@@ -244,7 +243,7 @@ class Ledger:
 
     def tend(self, now: float) -> None:
         """Add up what is old, and drop what is too old. To be called once an hour or so."""
-        with self._open(writing=True) as file:
+        with self._file.transaction() as file:
             file.create_function("begins", 3, self._begins, deterministic=True)
             file.create_function("lasts", 3, self._lasts, deterministic=True)
             for span, into, keep in ((MINUTE, HOUR, KEEP_MINUTES), (HOUR, DAY, KEEP_HOURS)):
@@ -279,7 +278,7 @@ class Ledger:
         if not self._terms.path.exists():
             return []
         query = f"SELECT {_TAG_KEY}, received, requests FROM tags WHERE at >= ? AND at < ? ORDER BY at, span"
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             if not _has(file, "tags"):
                 return []
             return [TagRow(*row) for row in file.execute(query, (int(start), int(stop)))]
@@ -289,7 +288,7 @@ class Ledger:
         if not self._terms.path.exists():
             return []
         query = f"SELECT {_KEY}, {', '.join(_NUMBERS)} FROM usage WHERE at >= ? AND at < ? ORDER BY at, span"
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             found = file.execute(query, (int(start), int(stop)))
             return [
                 UsageRow(at, span, origin, route, reason, received, tuple(statuses))
@@ -300,14 +299,14 @@ class Ledger:
         """Where origins were, and since when, in the order of time. [] if none was ever noted."""
         if not self._terms.path.exists():
             return []
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return _sites_in(file) if _has(file, "sites") else []
 
     def begins(self) -> int | None:
         """When the first row begins, in epoch seconds; None if there is none."""
         if not self._terms.path.exists():
             return None
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             (first,) = file.execute("SELECT MIN(at) FROM usage").fetchone()
             return None if first is None else int(first)
 
@@ -317,37 +316,8 @@ class Ledger:
             return {}
         columns = ", ".join([f"SUM({name})" for name in _NUMBERS])
         query = f"SELECT origin, {columns} FROM usage WHERE at >= ? AND at < ? AND origin != '' GROUP BY origin"
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return {origin: tuple(numbers) for origin, *numbers in file.execute(query, (int(start), int(stop)))}
-
-    @contextmanager
-    def _open(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
-        path = self._terms.path
-        try:
-            with closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = WAL")
-                file.execute("PRAGMA synchronous = NORMAL")
-                file.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-                try:
-                    self._check(file)
-                    yield file
-                except BaseException:
-                    file.execute("ROLLBACK")
-                    raise
-                file.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"ledger {path}: {error}") from error
-
-    def _check(self, file: sqlite3.Connection) -> None:
-        (version,) = file.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                file.execute(statement)
-        elif version != _VERSION:
-            raise StoreError(f"ledger {self._terms.path}: it is of another version ({version}): move it away")
-
-
-_PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
 
 
 def _has(file: sqlite3.Connection, table: str) -> bool:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xxhash
 
-from shield.errors import StoreError
 from shield.rules.spreading import MOST_ANSWERED, SpreadKind, SpreadMessage, SpreadOrder, advanced, within
+from shield.sqlite import SqliteFile
 
 KEEP_SECONDS = 30 * 86400.0
 """For which orders are remembered: entries are older than that only in nodes that were away for as long."""
@@ -27,9 +26,8 @@ MOST_KEPT = 100_000
 _VERSION = 1
 _SKEW_SECONDS = 60.0  # by which clocks may differ: nodes refuse each other before that
 _TICK_SECONDS = 1e-6
-_PATIENCE_SECONDS = 5.0  # for which one process waits for another's transaction
 _COLUMNS = "node, sequence, before, id, at, who, kind, text"
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE orders (
     node TEXT NOT NULL, sequence INTEGER NOT NULL, before INTEGER NOT NULL, id TEXT NOT NULL, at REAL NOT NULL,
     who TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, done INTEGER NOT NULL, holds INTEGER NOT NULL,
@@ -40,7 +38,6 @@ CREATE INDEX orders_undone ON orders (done) WHERE done = 0;
 CREATE TABLE places (node TEXT PRIMARY KEY, position INTEGER NOT NULL, floor INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE acknowledged (node TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, said TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = {_VERSION};
 """
 _PLACE = """
 INSERT INTO places (node, position, floor) VALUES (:node, :position, :floor) ON CONFLICT (node) DO UPDATE SET
@@ -74,7 +71,7 @@ class OrderJournal:
     """The file at `path`, of the node with this name. `is_kept`: it is still there after a restart."""
 
     def __init__(self, path: Path, node: str, *, clock: Callable[[], float], is_kept: bool = True) -> None:
-        self._path = path
+        self._file = SqliteFile(path, "journal of orders", _SCHEMA, _VERSION)
         self.node = node
         self.is_kept = is_kept
         self._clock = clock
@@ -86,7 +83,7 @@ class OrderJournal:
 
         If there are orders of its own under the ids already, these are returned.
         """
-        with self._open() as file:
+        with self._file.transaction() as file:
             known = [self._find(file, wish.id) for wish in wishes]
             if known and all(order is not None for order in known):
                 return [order for order in known if order is not None]
@@ -102,14 +99,14 @@ class OrderJournal:
 
     def own_since(self, sequence: int) -> list[SpreadOrder]:
         """The orders of this node after a sequence, as many as a message holds."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             query = f"SELECT {_COLUMNS} FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence"
             return within(map(_read, file.execute(query, (self.node, sequence))))
 
     def newest_of(self, ids: Sequence[str]) -> dict[str, int]:
         """The sequences of this node's orders with these ids; of one that was given in parts, that of the last."""
         found = {}
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             query = "SELECT MAX(sequence) FROM orders WHERE node = ? AND (id = ? OR id GLOB ?)"
             for each in ids:
                 (sequence,) = file.execute(query, (self.node, each, f"{each}@[0-9]*")).fetchone()
@@ -119,7 +116,7 @@ class OrderJournal:
 
     def acknowledge(self, node: str, position: int) -> None:
         """Another node has carried out the orders of this one up to there."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             self._acknowledge(file, node, position)
 
     # orders of all nodes
@@ -130,7 +127,7 @@ class OrderJournal:
         """
         if not orders:
             return []
-        with self._open() as file:
+        with self._file.transaction() as file:
             for order in orders:
                 if order.sequence > self._place(file, order.node)[1]:
                     self._insert(file, order, holds=order.place in holding)
@@ -141,7 +138,7 @@ class OrderJournal:
         """These orders were carried out; facts are noted with that."""
         if not orders and not facts:
             return
-        with self._open() as file:
+        with self._file.transaction() as file:
             _note(file, facts or {})
             places = [order.place for order in orders]
             file.executemany("UPDATE orders SET done = 1 WHERE node = ? AND sequence = ?", places)
@@ -150,20 +147,20 @@ class OrderJournal:
 
     def undone(self, most: int = 1000) -> list[SpreadOrder]:
         """Orders that are known and weren't carried out, the oldest first."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return self._select(file, "WHERE done = 0 ORDER BY at, node, sequence LIMIT ?", (most,))
 
     def wanted(self, orders: Sequence[SpreadOrder]) -> list[SpreadOrder]:
         """Those of these that are known and weren't carried out."""
         if not orders:
             return []
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return [order for order in orders if self._is_undone(file, order)]
 
     def later(self, order: SpreadOrder, kinds: Sequence[SpreadKind]) -> list[SpreadOrder]:
         """Orders of these kinds that are later than this one, by their moments."""
         marks = ", ".join("?" * len(kinds))
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             found = self._select(
                 file, f"WHERE at >= ? AND kind IN ({marks})", (order.at, *[kind.value for kind in kinds])
             )
@@ -171,23 +168,23 @@ class OrderJournal:
 
     def release(self, places: Sequence[tuple[str, int]]) -> None:
         """These orders may be forgotten by their age."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             file.executemany("UPDATE orders SET holds = 0 WHERE node = ? AND sequence = ?", places)
 
     def holding(self) -> list[SpreadOrder]:
         """Orders that aren't forgotten by their age."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return self._select(file, "WHERE holds = 1 ORDER BY at", ())
 
     # exchange
 
     def state(self) -> JournalState:
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return self._state(file)
 
     def digests(self) -> tuple[bytes, bytes]:
         """Of the orders that were carried out here, and of all that are known here: equal at nodes with the same."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             places = [place for place in self._positions(file) if place[1]]
             query = "SELECT sequence, done FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence"
             ahead = [
@@ -201,19 +198,19 @@ class OrderJournal:
 
     def since(self, positions: Mapping[str, int], most: int = MOST_ANSWERED) -> list[SpreadOrder]:
         """Orders that a node with these positions lacks, as many as a message holds."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return self._since(file, positions, most)
 
     def message(self, positions: Mapping[str, int] | None = None) -> SpreadMessage:
         """What this node says to one with these positions; None: they aren't known."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             state = self._state(file)
             orders = [] if positions is None else self._since(file, positions, MOST_ANSWERED)
             return SpreadMessage(self.node, state.positions, state.floors, orders)
 
     def skip(self, places: Mapping[str, int]) -> None:
         """Orders up to there are lost: go on behind them."""
-        with self._open() as file:
+        with self._file.transaction() as file:
             for node, position in places.items():
                 file.execute(_PLACE, {"node": node, "position": position, "floor": position})
                 self._advance(file, node)
@@ -221,7 +218,7 @@ class OrderJournal:
     def gaps(self) -> dict[str, int]:
         """Of which nodes something is missing before an order that is known, and up to where."""
         found = {}
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             for node, position in self._positions(file):
                 query = "SELECT before FROM orders WHERE node = ? AND sequence > ? ORDER BY sequence LIMIT 1"
                 first = file.execute(query, (node, position)).fetchone()
@@ -233,22 +230,22 @@ class OrderJournal:
 
     def fact(self, name: str) -> str:
         """What was noted under a name; nothing if there is nothing."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return _fact(file, name)
 
     def facts(self, names: Sequence[str]) -> list[str]:
         """Several of them."""
-        with self._open(writing=False) as file:
+        with self._file.transaction(writing=False) as file:
             return [_fact(file, name) for name in names]
 
     def note(self, facts: Mapping[str, str]) -> None:
-        with self._open() as file:
+        with self._file.transaction() as file:
             _note(file, facts)
 
     def trim(self) -> None:
         """Forget what needn't be remembered. To be called once an hour or so."""
         old = self._clock() - KEEP_SECONDS
-        with self._open() as file:
+        with self._file.transaction() as file:
             (count,) = file.execute("SELECT COUNT(*) FROM orders").fetchone()
             if count > MOST_KEPT:
                 (at,) = file.execute(
@@ -346,37 +343,6 @@ class OrderJournal:
 
     def _select(self, file: sqlite3.Connection, rest: str, values: Sequence[object]) -> list[SpreadOrder]:
         return [_read(row) for row in file.execute(f"SELECT {_COLUMNS} FROM orders {rest}", values)]
-
-    @contextmanager
-    def _open(self, *, writing: bool = True) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = WAL")
-                file.execute("PRAGMA synchronous = FULL")
-                if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    self._begin(file)
-                file.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-                try:
-                    self._check(file)
-                    yield file
-                except BaseException:
-                    file.execute("ROLLBACK")
-                    raise
-                file.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"journal of orders {self._path}: {error}") from error
-
-    def _begin(self, file: sqlite3.Connection) -> None:
-        file.execute("BEGIN IMMEDIATE")
-        if file.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _SCHEMA.split(";"):
-                file.execute(statement)
-        file.execute("COMMIT")
-
-    def _check(self, file: sqlite3.Connection) -> None:
-        (version,) = file.execute("PRAGMA user_version").fetchone()
-        if version != _VERSION:
-            raise StoreError(f"journal of orders {self._path}: it is of another version ({version}): move it away")
 
 
 def _read(row: Sequence[object]) -> SpreadOrder:
