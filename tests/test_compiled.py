@@ -79,6 +79,22 @@ def test_a_name_stands_for_one_kind_of_exception_in_a_function() -> None:
     assert not wrong
 
 
+def test_no_generator_holds_what_it_has_to_let_go_of() -> None:
+    """Compiled, one that isn't run to its end never reaches its `finally`, nor the end of a `with`."""
+    wrong = []
+    for path, function in _functions():
+        if any("contextmanager" in ast.unparse(decorator) for decorator in function.decorator_list):
+            continue  # always run to its end
+        wrong += [
+            f"{path.relative_to(ROOT)}: {function.name}"
+            for node in ast.walk(function)
+            if isinstance(node, ast.With | ast.AsyncWith) or (isinstance(node, ast.Try) and node.finalbody)
+            if any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
+        ]
+
+    assert not wrong
+
+
 def test_it_says_whether_it_is_compiled() -> None:
     import shield.proxy
 

@@ -126,6 +126,9 @@ class PurgeMarks:
         for pair in self._tables.pairs():
             yield from [mark for mark in pair if mark is not None]
 
+    def __contains__(self, mark: object) -> bool:
+        return any(each == mark for each in self)  # compiled, `in` doesn't go by `__iter__`
+
     @property
     def globs(self) -> frozenset[bytes]:
         """The patterns that are alive."""

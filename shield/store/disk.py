@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 import xxhash
 
@@ -37,10 +38,10 @@ log = logging.getLogger("shield.store")
 READERS = 8
 """Threads of one worker that wait for disks."""
 
-PLAIN = 1 << 20
+PLAIN: Final = 1 << 20
 """Bodies up to this size are answered in one write."""
 
-PROMOTE_AT = 2
+PROMOTE_AT: Final = 2
 """Hits in a lower tier that promote a record."""
 
 Still = Callable[[], bool]
@@ -50,7 +51,7 @@ def always() -> bool:
     return True
 
 
-_RECORD = 1024  # about the overhead of a record over its body
+_RECORD: Final = 1024  # about the overhead of a record over its body
 _Look = Callable[[CacheDirectory, bytes, int | None], Found | None]
 
 

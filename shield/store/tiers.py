@@ -189,10 +189,11 @@ class Store:
     def _keep(self, key: CacheKey, found: Found, whole: Whole) -> None:
         """Put an entry read from a disk into RAM."""
         if found.body_length + OVERHEAD <= self._memory.max_entry:
-            head = later_head(found.head or bytes(whole.head), found.freshness)
-            entry = Entry(key, head, found.freshness, (whole.body,) if found.body_length else ())
-            entry.tags, entry.since = whole.tags, self.marks.newest
-            entry.origin, entry.stored_at = whole.origin, whole.stored_at
+            header, freshness = whole.header, found.freshness
+            head = later_head(found.head, freshness) if found.head else header.stored_head()
+            entry = Entry(key, head, freshness, (whole.body,) if found.body_length else ())
+            entry.tags, entry.since = header.tags, self.marks.newest
+            entry.origin, entry.stored_at = header.origin, header.stored_at
             self._memory.commit(entry)
 
     # looks that change nothing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
+from typing import Final
 
 import lmdb
 
@@ -31,13 +32,13 @@ from shield.store.directory.values import (
 EVERYTHING = bytes(16)
 """In place of a digest: everything was removed."""
 
-_SLICE = Struct(">I")
-_KEY = 16 + _SLICE.size
-WHOLE = _SLICE.pack(0)
+_SLICE: Final = Struct(">I")
+_KEY: Final = 16 + _SLICE.size
+WHOLE: Final = _SLICE.pack(0)
 """The end of the key of an entry itself, behind its digest."""
 
-_FIRST_SLICE = _SLICE.pack(1)
-_TOMBSTONE = _SLICE.pack(0xFFFFFFFF)
+_FIRST_SLICE: Final = _SLICE.pack(1)
+_TOMBSTONE: Final = _SLICE.pack(0xFFFFFFFF)
 _FORGOTTEN = 4096  # slices forgotten with their entry at most; reclaim drops the others, which no lookup finds
 
 

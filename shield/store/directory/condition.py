@@ -49,11 +49,11 @@ class Condition:
         except IndexDamagedError as error:
             self.leave(error)
             raise
-        except OSError as error:
-            self._refused(error)
-            if error.errno not in _PASSING and self.health is DirectoryHealth.WELL:
-                self.health, self.why = DirectoryHealth.FAILING, f"{doing} it: {error.strerror or error}"
-            raise failed(doing, self._claim.segments_path, error) from error
+        except OSError as refused:
+            self._refused(refused)
+            if refused.errno not in _PASSING and self.health is DirectoryHealth.WELL:
+                self.health, self.why = DirectoryHealth.FAILING, f"{doing} it: {refused.strerror or refused}"
+            raise failed(doing, self._claim.segments_path, refused) from refused
 
     @contextmanager
     def hiding(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import add
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
@@ -39,6 +39,7 @@ from shield.store.directory.sweep import Fallen, Sweep
 __all__ = ["CacheDirectory", "DirectoryHealth", "DirectoryStatistics", "DirectoryWork"]
 
 _REBUILD_STEP = 16 << 20
+_OUT: Final = DirectoryHealth.OUT  # found in one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class CacheDirectory:
 
     def lookup(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """The entry under a digest, or one of its slices. No hit yet: `fetch` compares the key's text."""
-        if self._condition.health is DirectoryHealth.OUT:
+        if self._condition.health is _OUT:
             return None
         try:
             return self.index.lookup(digest, slice_number)
@@ -166,7 +167,7 @@ class CacheDirectory:
 
     def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """As `lookup`, at a higher cost; None once the directory is closed."""
-        if self._condition.health is DirectoryHealth.OUT:
+        if self._condition.health is _OUT:
             return None
         try:
             return self.index.peek(digest, slice_number)
@@ -365,8 +366,8 @@ class CacheDirectory:
         try:
             try:
                 self._try_write()
-            except OSError as error:
-                if error.errno not in FULL or not self._log.room.reclaim_on_full_disk():
+            except OSError as refused:
+                if refused.errno not in FULL or not self._log.room.reclaim_on_full_disk():
                     raise
                 self._try_write()
             self.index.counters()

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import lmdb
 
@@ -53,6 +54,8 @@ BATCH = 64
 """Most entries changed in one transaction: more would make the index file grow by the pages it can't reuse yet."""
 
 SCHEMA = b"3"
+
+_REMOVED: Final = int(RecordKind.REMOVED)
 
 _SLACK = 8 << 20  # beyond the limit, for such pages, so that a full index can still free something
 _ROOM = 1 << 20  # less free space than this counts as none
@@ -110,7 +113,7 @@ class Index:
         if value is None:
             return None
         found = unpack_found(value)
-        return None if found.kind == RecordKind.REMOVED else found
+        return None if found.kind == _REMOVED else found
 
     def peek(self, digest: bytes, slice_number: int | None = None) -> Found | None:
         """As `lookup`, for any thread; raises IndexHaltedError once it is closed."""
@@ -131,11 +134,13 @@ class Index:
 
     def slices(self, digest: bytes) -> list[tuple[int, Found]]:
         """The slices stored under a digest, of any version, in order."""
-        return list(self._slices(digest))
+        with self._reading() as txn, txn.cursor(self._entries) as cursor:
+            return list(_slices(cursor, digest))
 
     def has_slices(self, digest: bytes, entry: Found, *, outside: int) -> bool:
         """Whether slices of an entry's body lie in other segments than this one."""
-        return any(found.segment != outside and entry.owns(found) for _, found in self._slices(digest))
+        with self._reading() as txn, txn.cursor(self._entries) as cursor:
+            return any(found.segment != outside and entry.owns(found) for _, found in _slices(cursor, digest))
 
     def counters(self) -> IndexCounters:
         with self._reading() as txn:
@@ -286,15 +291,6 @@ class Index:
                 raise IndexOutdatedError("the index is of another version")
             self._tables.counters(txn)
 
-    def _slices(self, digest: bytes) -> Iterator[tuple[int, Found]]:
-        with self._reading() as txn, txn.cursor(self._entries) as cursor:
-            there = cursor.set_range(key_of(digest, 0))
-            while there and (key := cursor.key())[:16] == digest:
-                found = unpack_found(cursor.value())
-                if found.kind != RecordKind.REMOVED:
-                    yield number_of(key), found
-                there = cursor.next()
-
     @contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction[bytes]]:
         with self._guard:
@@ -310,6 +306,16 @@ class Index:
             with self._guard:
                 self._readings -= 1
                 self._guard.notify_all()
+
+
+def _slices(cursor: lmdb.Cursor[bytes], digest: bytes) -> Iterator[tuple[int, Found]]:
+    """From the table of entries."""
+    there = cursor.set_range(key_of(digest, 0))
+    while there and (key := cursor.key())[:16] == digest:
+        found = unpack_found(cursor.value())
+        if found.kind != RecordKind.REMOVED:
+            yield number_of(key), found
+        there = cursor.next()
 
 
 def _translated(error: lmdb.Error) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from shield.errors import StoreError
 from shield.rules.freshness import Freshness
@@ -23,9 +24,9 @@ from shield.store.directory.record import (
     read_whole,
     record_of,
 )
-from shield.store.directory.segments import Segment, Segments
+from shield.store.directory.segments import SEEDS, Segment, Segments
 
-SMALL = 256 << 10
+SMALL: Final = 256 << 10
 """Records up to this size are read whole with their header."""
 
 
@@ -63,6 +64,7 @@ class RecordReader:
     def __init__(self, files: Files, segments: Segments) -> None:
         self._files = files
         self._segments = segments
+        self._open = segments.by_number
 
     def fetch_nowait(self, found: Found, key: CacheKey, slice_number: int | None) -> StoredRecord | None:
         segment = self._segments.opened(found.segment)
@@ -75,15 +77,16 @@ class RecordReader:
         return _stored(found, key, slice_number, segment, header, body)
 
     def whole_nowait(self, found: Found, key: CacheKey) -> Whole | None:
-        segment = self._segments.opened(found.segment)
+        segment = self._open.get(found.segment)
         if segment is None:
             return None
-        offset = found.place * ALIGN
-        data = bytearray(found.header_length + found.body_length)
-        if self._files.read_nowait(segment.fd, (data,), offset) != len(data):
+        segment.used = True
+        # Two pieces: the body is sent, and kept in RAM, as it is here.
+        offset, header, body = found.place * ALIGN, bytearray(found.header_length), bytearray(found.body_length)
+        if self._files.read_nowait(segment.fd, (header, body), offset) != len(header) + len(body):
             return None
         try:
-            return read_whole(data, key, sequence=found.sequence, seed=segment.seed(offset))
+            return read_whole(header, body, key, sequence=found.sequence, seed=segment.salt + offset & SEEDS)
         except ForeignError as error:
             raise GoneError(str(error)) from None
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
+from typing import Final
 from weakref import WeakSet
 
 import xxhash
@@ -34,11 +35,13 @@ from shield.store.directory.record import (
 START = ALIGN
 """Position of the first record: after the segment's own header."""
 
+SEEDS: Final = (1 << 64) - 1
+"""The greatest seed of a checksum."""
+
 _MAGIC = b"ShSegmnt"
 _HEADER = Struct("<8sHHIQQ")
 _WINDOW = 256 << 10
 _PEEK = 4 << 10  # longer than most headers
-_MASK = (1 << 64) - 1
 _SUFFIX = ".segment"
 
 
@@ -57,7 +60,7 @@ class Segment:
 
     def seed(self, offset: int) -> int:
         """Makes a header valid at this position and nowhere else."""
-        return (self.salt + offset) & _MASK
+        return (self.salt + offset) & SEEDS
 
     def __del__(self) -> None:
         # By reference count: a reader of a reclaimed segment keeps it alive, and no list is needed.
@@ -75,7 +78,8 @@ class Segments:
         self._files = files
         self._path = path
         self._max_open = max_open
-        self._open: dict[int, Segment] = {}
+        self.by_number: dict[int, Segment] = {}
+        """Those that are open. Who uses one sets `used`, as `opened` does."""
         self._alive: WeakSet[Segment] = WeakSet()  # open here or held by readers
         self._removed: WeakSet[Segment] = WeakSet()  # those whose files are removed
         self._guard = threading.Lock()
@@ -90,7 +94,7 @@ class Segments:
 
     def opened(self, number: int) -> Segment | None:
         """The segment if it is open already."""
-        segment = self._open.get(number)
+        segment = self.by_number.get(number)
         if segment is not None:
             segment.used = True
         return segment
@@ -128,7 +132,7 @@ class Segments:
     def unlink(self, number: int) -> None:
         """Remove the file if it exists; readers that hold it keep it."""
         with self._guard:
-            segment = self._open.pop(number, None)
+            segment = self.by_number.pop(number, None)
             if segment is not None:
                 self._removed.add(segment)
         with contextlib.suppress(FileNotFoundError):
@@ -148,8 +152,8 @@ class Segments:
         with self._guard:
             self._removed.update(gone)
             for segment in gone:
-                if self._open.get(segment.number) is segment:
-                    del self._open[segment.number]
+                if self.by_number.get(segment.number) is segment:
+                    del self.by_number[segment.number]
                     closed += 1
         return closed
 
@@ -161,7 +165,7 @@ class Segments:
 
     def close(self) -> None:
         with self._guard:
-            self._open.clear()
+            self.by_number.clear()
 
     def scan(self, segment: Segment, start: int, stop: int) -> Iterator[tuple[int, Header]]:
         """Records that begin in [start, stop) with their offsets; damaged bytes are skipped, never trusted."""
@@ -196,13 +200,13 @@ class Segments:
     def _keep(self, segment: Segment) -> None:
         with self._guard:
             self._alive.add(segment)
-            self._open[segment.number] = segment
-            while len(self._open) > self._max_open:
-                number, oldest = next(iter(self._open.items()))
-                del self._open[number]
+            self.by_number[segment.number] = segment
+            while len(self.by_number) > self._max_open:
+                number, oldest = next(iter(self.by_number.items()))
+                del self.by_number[number]
                 if oldest.used:  # used since: another round
                     oldest.used = False
-                    self._open[number] = oldest
+                    self.by_number[number] = oldest
 
 
 class SegmentWriter:

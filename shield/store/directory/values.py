@@ -7,12 +7,11 @@ doesn't hash to what it was.
 from __future__ import annotations
 
 import dataclasses
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from operator import attrgetter
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import xxhash
 
@@ -21,15 +20,16 @@ from shield.rules.freshness import Freshness
 from shield.store.directory.record import ALIGN, RecordKind
 
 # Times in which the fraction of a second doesn't matter have half the width: a small index holds more so.
-_FOUND = Struct("<QBHIIIIQQQQddfff")
+_FOUND: Final = Struct("<QBHIIIIQQQQddfff")
 _ROW = Struct("<QBHQQ")
 _COUNTERS = Struct("<Q12QBQQ")
 _REMOVAL = Struct("<QQ16s")
-_FOUND_SIZE = _FOUND.size
-_SUM = 8
-_unpack = _FOUND.unpack_from
-_hash = xxhash.xxh3_64_intdigest
-_make = tuple.__new__  # without a call of Python code: this is on the path of every hit
+_FOUND_SIZE: Final = _FOUND.size
+_SUM: Final = 8
+_sum: Final = Struct("<Q").unpack_from
+_fields_of_found: Final = Struct("<BHIIIIQQQQddfff0s").unpack_from  # behind the checksum, with an empty head
+_hash: Final = xxhash.xxh3_64_intdigest
+_make: Final = tuple.__new__  # without a call of Python code: this is on the path of every hit
 
 
 class IndexFullError(StoreError):
@@ -144,13 +144,11 @@ def pack_found(found: Found) -> bytes:
 
 def unpack_found(value: bytes) -> Found:
     """Raises IndexDamagedError unless the value is as it was packed; so do the other unpackers."""
-    try:
-        checksum, *fields = _unpack(value)
-    except struct.error:
-        raise IndexDamagedError("an entry is damaged") from None
-    if _hash(value[_SUM:]) != checksum:
+    if len(value) < _FOUND_SIZE or _hash(value[_SUM:]) != _sum(value)[0]:
         raise IndexDamagedError("an entry is damaged")
-    fields.append(value[_FOUND_SIZE:])
+    fields = _fields_of_found(value, _SUM)
+    if len(value) > _FOUND_SIZE:
+        fields = (*fields[:-1], value[_FOUND_SIZE:])
     return _make(Found, fields)
 
 
