@@ -116,13 +116,14 @@ def test_a_drained_origin_stays_drained(tmp_path: Path, origin: FaultyOrigin, in
             name: {"provider": "http", "endpoint": made.url} for name, made in (("fra", origin), ("iad", other))
         }
         with Node(settings(tmp_path, origin, origins=origins), installed) as node:
-            address = AdminDoor(ListenAddress("127.0.0.1", node.admin_port))
+            before, address = node.workers, AdminDoor(ListenAddress("127.0.0.1", node.admin_port))
             assert ask(address, "POST", "/origins/fra/drain", seconds=STARTS)[0] == 200
             installed.add("2.0")
             assert node.upgrade().returncode == 0
             for path, body in BODIES.items():
                 with Client(node.port) as client:
                     assert client.ask(path).body == body
+            until(lambda: not set(before) & set(node.workers))  # those that end are in the state, too
             state = json.loads(node.admin("/state").body)
 
     assert (state["version"], state["origins"]["fra"]["health"]["flags"]) == ("2.0", ["drained"])
