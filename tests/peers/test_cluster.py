@@ -16,6 +16,7 @@ from shield.rules.heritage import TRIED
 from shield.rules.prices import Price
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
+from tests.compiled import INTERPRETED_ONLY
 from tests.doubles.faults import at_body, preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
@@ -174,6 +175,7 @@ def test_what_does_not_prove_that_it_is_a_node_gets_nothing(cluster: Three, orig
     assert cluster.nodes[0].state()["cluster"]["denied"] == {"no proof": 1, "wrong secret": 2, "clock or replay": 1}
 
 
+@INTERPRETED_ONLY
 def test_nodes_whose_rings_differ_never_wait_for_each_other(cluster: Three, origin: FaultyOrigin) -> None:
     path, (one, other, _) = cluster.path(owner=0, second=1), cluster.nodes
     origin.serves(path, BODY, lifetime=60)
