@@ -129,7 +129,7 @@ class ClusterSettings(Section):
     )
     price: PriceSettings | None = Field(
         default=None,
-        description="Price of what this node sends to nodes of other regions. With it, and prices of origins, "
+        description="Price of bytes that this node sends to nodes of other regions. With it, and prices of origins, "
         "another region is also asked where that is cheaper, and not asked where it is dearer, as the route's "
         "exchange has it. If omitted: prices don't count.",
     )
