@@ -1,4 +1,4 @@
-"""Nodes that a starting one couldn't ask for what it missed, until they are heard of.
+"""Nodes that a starting one couldn't ask for orders that it missed, until they are heard of.
 
 Nodes that start together can't answer each other before they are ready, and a first start has missed nothing. So they
 have a while to be heard of before anybody is told; but if one of them does bring orders which were given while this

@@ -37,7 +37,7 @@ RECEIPT_SECONDS = 2.0
 """For which the answer to an order waits for the other nodes."""
 
 START_SECONDS = 5.0
-"""For which a node that starts waits for what it missed; then it serves."""
+"""For which a node that starts waits for orders that it missed; then it serves."""
 
 _LOOK_SECONDS = 0.05
 _ROUND_SECONDS = 1.0
