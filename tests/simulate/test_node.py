@@ -21,6 +21,7 @@ from shield.simulate.results import Foretold, Replayed, foretold
 from shield.simulate.traffic import Gathering
 from tests.client import Fields
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.doubles.ledger import Received
 from tests.doubles.pattern import Pattern
 from tests.node import Shield, settings_of
 from tests.store.worker_ground import is_written
@@ -142,7 +143,7 @@ def test_of_large_objects_it_fetches_the_slices_that_a_real_node_does(tmp_path: 
             origin.serves(f"/o/{number}", Pattern(size, seed=number))
         settings = settings_of({"a": origin}, cache=cache)
         with Shield(settings) as shield, shield.client() as client:
-            bodies = 0
+            paid: list[Received] = []
             for number in zipf(600, len(sizes)):
                 shield.clock.advance(0.5)
                 before = len(origin.requests)
@@ -152,9 +153,11 @@ def test_of_large_objects_it_fetches_the_slices_that_a_real_node_does(tmp_path: 
                 asked = origin.requests[before:]
                 if len(asked) > 1 and asked[0].get("range") in (None, asked[1].get("range")):
                     asked = asked[1:]  # the first was given up: how much had been sent by then, sockets decide
-                bodies += sum(each.sent for each in asked)
+                paid += asked
             lines = [json.dumps(each) for each in shield.log()]
         requests = len(origin.requests)
+        origin.wait_for(lambda: all(each.ended for each in paid))  # it notes afterwards how much it sent
+    bodies = sum(each.sent for each in paid)
 
     counts = run(replace(simulation_terms(settings), sizes=_listed(sizes)), *lines)
 
