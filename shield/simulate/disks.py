@@ -2,8 +2,8 @@
 
 It follows `shield.store.directory`: segments are a log; each worker writes one in each directory, one more is to
 spare, and the oldest must go when there is no room for another. Of that, entries hit since are written again, up to
-half a segment; the others move down a tier. A large entry is a record of its head, and one for each slice; the head stays as
-long as a slice does.
+half a segment; the others move down a tier. A large entry is a record of its head, and one for each slice; the head
+stays as long as a slice does.
 """
 
 from __future__ import annotations

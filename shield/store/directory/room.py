@@ -6,7 +6,7 @@ process that ends between two of these steps leaves no index value without its r
 
 from __future__ import annotations
 
-import time
+import threading
 from contextlib import suppress
 from itertools import islice, takewhile
 
@@ -19,6 +19,7 @@ from shield.store.directory.record import ALIGN
 
 _RESERVE = 4 << 20  # of disk space, so that something can be given up when the disk is full
 _LOOK, _LOOKS = 0.01, 500  # seconds between looks whether another worker has made room, and how many at most
+_pause = threading.Event().wait
 _INDEX_BYTES = 400  # of the index's limit for each entry: it takes less than half, later heads the rest
 
 
@@ -81,7 +82,7 @@ class Room:
             if self.reclaiming or calm > 1 or self.has_segment():
                 return
             calm = 0 if self._do_others_reclaim() else calm + 1
-            time.sleep(_LOOK)
+            _pause(_LOOK)
 
     def _do_others_reclaim(self) -> bool:
         rows = [row for _, row in self._index.rows()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -407,11 +406,11 @@ def test_the_spare_that_another_worker_is_making_is_awaited(
     with index.write() as change:
         change.set_row(other, Row(State.DRAINING, 7, size))
 
-    def sleep(seconds: float) -> None:
+    def pause(seconds: float) -> None:
         with index.write() as change:
             change.set_row(other, None)
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr("shield.store.directory.room._pause", pause)
     while not judge.names:
         directory.commit([next(fillers)])
 
