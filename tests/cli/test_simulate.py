@@ -66,6 +66,30 @@ def test_settings_are_compared_side_by_side(tmp_path: Path, log: Path) -> None:
     assert "100 requests from 1970-01-01 00:00:00 to 1970-01-02 00:01:39 UTC" in found.stdout
 
 
+def test_each_currency_is_told_of_the_nodes_that_have_it_and_what_has_no_price_is_said(
+    tmp_path: Path, log: Path
+) -> None:
+    euros = {"fra": {**ORIGIN, "price": {"egress": 0.1, "currency": "EUR"}}}
+    some = {**euros, "ams": {**ORIGIN, "price": None}}
+    routes = {"some": {"match": "/o/1", "origins": ["ams"]}, "all": {"match": "/", "origins": ["fra"]}}
+    words = ("--config", config(tmp_path, "a.yaml"), "--config", config(tmp_path, "b.yaml", origins=euros))
+
+    found = run(*words, "--log", log)
+    with_routes = run("--config", config(tmp_path, "c.yaml", origins=some, routes=routes), "--log", log)
+
+    bills = [each.split()[-2:] for each in found.stdout.splitlines() if "in 30 days" in each]
+    assert [[cell == "-" for cell in each] for each in bills] == [[False, True], [True, False]]
+    assert "without a price" not in found.stdout and "Origins without a price" in with_routes.stdout
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    words = ("--config", config(tmp_path, "a.yaml"), "--log", tmp_path / "none.log")
+
+    for place in (tmp_path / "none" / "a.html", tmp_path):
+        found = run(*words, "--html", place)
+        assert found.exit_code == 2 and f"--html {place}: can't be written" in found.stderr
+
+
 def test_json_has_figures_of_the_log_and_of_each_node(tmp_path: Path, log: Path) -> None:
     said = plain("--config", config(tmp_path, "a.yaml"), "--log", log)
 

@@ -9,7 +9,7 @@ from typing import Any
 from shield.cli.store.places import UsageError, opened, places_of, shown_text
 from shield.cli.tables import TableError, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
-from shield.config.units import ExpectedError
+from shield.config.units import ExpectedError, parse_share
 from shield.errors import ConfigError, ShieldError
 from shield.rules.listed import ListedSize, SizeReader, of_fields
 from shield.rules.logged import LOG_FIELDS
@@ -130,6 +130,22 @@ def outcome(name: str, terms: SimulationTerms, of: Gathering, warm_up: float) ->
     seconds = tally.last - max(tally.first, warm_until)
     told = Replayed(tally.requests, sum(map(len, of.samples)), of.share, seconds)
     return foretold(name, samples, told, tiers=[tier.name for tier in terms.tiers], prices=terms.prices)
+
+
+def sample_share(text: str | None) -> float:
+    """The value of --sample. Raises ConfigError."""
+    share = 1.0 if text is None else parsed("--sample", text, parse_share)
+    if share <= 0.0:
+        raise ConfigError([f"--sample {text}: expected a share above 0, as 1%"])
+    return share
+
+
+def warm_up_share(text: str) -> float:
+    """The value of --warm-up. Raises ConfigError."""
+    share = parsed("--warm-up", text, parse_share)
+    if share >= 1.0:
+        raise ConfigError([f"--warm-up {text}: expected less than the whole log, as 50%"])
+    return share
 
 
 def parsed(option: str, text: str, parse: Callable[[object], float]) -> float:
