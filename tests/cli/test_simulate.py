@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.admin.calls import ask
 from tests.audit.storage import REGION, Storage, storage
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
@@ -320,6 +323,45 @@ def test_sizes_come_from_the_cache_directories_too(tmp_path: Path) -> None:
     (node,) = plain("--config", settings, "--log", unsized_log(tmp_path / "access.log"), "--sizes", "store")["nodes"]
 
     assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+
+
+class AdminDoorstep(BaseHTTPRequestHandler):
+    """Passes requests on to a node's admin application."""
+
+    node: Shield
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        answer = ask(self.node, "POST", self.path, content=body, headers={"content-type": "application/json"})
+        self.send_response(answer.status_code)
+        self.send_header("content-type", answer.headers["content-type"])
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+def test_sizes_come_from_the_running_node_too(tmp_path: Path) -> None:
+    log = unsized_log(tmp_path / "access.log")
+    with FaultyOrigin() as origin, HTTPServer(("127.0.0.1", 0), AdminDoorstep) as door:
+        origin.serves("/o/206", bytes(60_000), lifetime=60)
+        settings = config(tmp_path, "a.yaml", admin={"listen": f"127.0.0.1:{door.server_port}"})
+        with Shield(settings_of({"fra": origin})) as shield:
+            shield.get("/o/206")
+            AdminDoorstep.node = shield
+            thread = threading.Thread(target=door.serve_forever, args=(0.01,))
+            thread.start()
+            (node,) = plain("--config", settings, "--log", log, "--sizes", "node")["nodes"]
+            door.shutdown()
+            thread.join()
+
+    assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+    gone = run("--config", settings, "--log", log, "--sizes", "node")
+    assert gone.exit_code == 2 and f"--sizes node: no node answers on 127.0.0.1:{door.server_port}" in gone.stderr
+    off = run("--config", config(tmp_path, "b.yaml", admin={"listen": "off"}), "--log", log, "--sizes", "node")
+    assert off.exit_code == 2 and "--sizes node: admin.listen is off" in off.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any
 
+from shield.cli.admin import AdminDoor, ask, problems_of
 from shield.cli.store.places import UsageError, opened, places_of, shown_text
 from shield.cli.tables import TableError, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
@@ -16,10 +18,16 @@ from shield.rules.logged import LOG_FIELDS
 from shield.simulate.node import SimulationTerms, replayed
 from shield.simulate.results import Foretold, Replayed, foretold
 from shield.simulate.traffic import Gathering
+from shield.store.contents import MOST_SIZES
 from shield.store.upkeep.listing import entries
 
 STORE = "store"
 """In place of a listing: the cache directories of the settings."""
+
+NODE = "node"
+"""In place of a listing: the running node, by its admin listener."""
+
+_NODE_SECONDS = 30.0
 
 _EXPECTED = "expected a line of JSON each (this node's, nginx's, Cloudflare's, Fastly's), combined, or CloudFront's"
 _NAMED = 3  # logs of many that a message names
@@ -75,10 +83,13 @@ def _plain(value: Any) -> Any:
 
 
 def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[bytes, int]:
-    """Sizes of those of the `wanted` objects that a listing has, or the cache directories of settings (`STORE`).
+    """Sizes of those of the `wanted` objects that a listing has, the cache directories of settings (`STORE`), or the
+    node of these settings (`NODE`).
     Raises UnreadableLogError.
     """
     found: dict[bytes, int] = {}
+    if source == NODE:
+        return _sizes_of_node(sorted(wanted), settings)
     if source == STORE:
         try:
             places = places_of(settings)
@@ -108,6 +119,28 @@ def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[by
             f"--sizes {source}: no line names an object and its size; expected `shield store ls --json`, "
             "S3 Inventory, `aws s3 ls --recursive`, or CSV with the columns key and size"
         )
+    return found
+
+
+def _sizes_of_node(wanted: Sequence[bytes], settings: Settings) -> dict[bytes, int]:
+    door, found = AdminDoor.of(settings), dict[bytes, int]()
+    if door is None:
+        raise UnreadableLogError(f"--sizes {NODE}: admin.listen is off, so the node can't be asked")
+    for at in range(0, len(wanted), MOST_SIZES):
+        names = {shown_text(name): name for name in wanted[at : at + MOST_SIZES]}
+        try:
+            status, said = ask(door, "POST", "/sizes", wish={"urls": list(names)}, seconds=_NODE_SECONDS)
+            if status == 200:
+                found |= {names[url]: int(size) for url, size in said["sizes"].items()}
+        except (OSError, HTTPException) as error:
+            raise UnreadableLogError(f"--sizes {NODE}: no node answers on {door} (admin.listen): {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UnreadableLogError(
+                f"--sizes {NODE}: the server on {door} (admin.listen) is no Shield node"
+            ) from None
+        if status != 200:
+            problems = "; ".join(problems_of(status, said))
+            raise UnreadableLogError(f"--sizes {NODE}: the node on {door} refuses: {problems}")
     return found
 
 
