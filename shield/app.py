@@ -54,7 +54,7 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.sights import sights_of, spike_terms
-from shield.build.spreading import spreader_of
+from shield.build.spreading import bus_following, spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
 from shield.build.tracing import tracing_terms
@@ -243,6 +243,8 @@ def build(
         announcer=announcer,
         clock=clock,
     )
+    if spreader is not None:
+        secrets.use_bus = bus_following(settings, spreader)
     edges, parting = edge_purges_of(settings, place, nodes, conducts=lambda: origins.conducts, clock=clock)
     doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, clock)
     everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)

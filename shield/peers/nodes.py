@@ -98,6 +98,8 @@ class Nodes:
         self._lacked = False  # some of the others didn't have the newest secret
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
+        self.early: set[bytes] = set()
+        """Those that it carries out before it is open, too."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
         self.own_offer: Callable[[], RegionOffer] = RegionOffer
@@ -384,6 +386,8 @@ class Nodes:
 
     def _refusal(self, name: str, status: int) -> str:
         """What an answer with this status means; note it."""
+        if status == 503:
+            return "it is starting"
         if status != 403:
             return f"it answers {status}"
         if (other := self._others.get(name)) is not None:
