@@ -19,8 +19,8 @@ _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
 _ADDED = ("secret", "tls", "bus")
-"""Keys of `cluster` that need a restart if they are added or removed: they decide on how nodes prove who they are, and
-on whether their rate limits are common."""
+"""Keys of `cluster` that need a restart if they are added or removed: they decide on how nodes prove who they are,
+and on whether their rate limits are common."""
 
 _RENEWED = ("nodes", "secret_file", "bus_file", "bus_prefix", *_ADDED)
 _OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key not in _RENEWED])

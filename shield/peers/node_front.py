@@ -3,8 +3,8 @@ node.
 
 What workers of one node ask each other (`front`), with these differences: each request proves that it comes from the
 cluster (`rules.peer_auth`); the other node is told nothing but objects, greetings, and the answers to orders; a
-request is answered from the store or by origins, never by another node. It listens before the node is open: nodes that
-start together then learn from each other what they missed. All else is refused until then.
+request is answered from the store or by origins, never by another node. It listens before the node is open, so that
+nodes which start together learn from each other what they missed; all else is refused until then.
 """
 
 from __future__ import annotations

@@ -26,8 +26,10 @@ SECRET = "of-all-nodes-0123456789-0123456789"
 
 def asked(port: int, target: bytes, body: bytes = b"") -> Answer:
     """As the other node asks it."""
-    told = {"sender": b"other", "ring": b"0", "method": b"GET", "target": target, "body": body, "now": time.time()}
-    fields = [(peer_auth.FIELD.decode(), peer_auth.proof(SECRET.encode(), **told).decode())]
+    proof = peer_auth.proof(
+        SECRET.encode(), sender=b"other", ring=b"0", method=b"GET", target=target, body=body, now=time.time()
+    )
+    fields = [(peer_auth.FIELD.decode(), proof.decode())]
     fields += [(BODY.decode(), base64.b64encode(body).decode())] if body else []
     with Client(port) as client:
         return client.ask(target.decode(), fields)

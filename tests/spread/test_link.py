@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-
 from tests.doubles.bus import MemoryBus, MemoryEngine
 from tests.spread.parts import Cluster, quick_directory
 from tests.spread.test_spreader import Spread
@@ -53,7 +52,7 @@ def test_orders_go_to_another_bus_once_the_settings_have_it() -> None:
 
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(5.0):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # it may be about anything
             await asyncio.sleep(0.005)
 
 
@@ -69,5 +68,3 @@ def test_without_a_bus_there_is_no_link(tmp_path: Path) -> None:
         await asyncio.wait_for(spread.spreader._link.caught_up(), 1.0)
 
     asyncio.run(story())
-
-
