@@ -136,7 +136,7 @@ def passing_directory() -> Path:
     return Path(made)
 
 
-def bus_following(settings: Settings, spreader: Spreader) -> Callable[[ClusterSettings], bool]:
+def bus_following(settings: Settings, spreader: Spreader | None) -> Callable[[ClusterSettings], bool]:
     """What has a spreader use the bus of other settings, as of `SecretFiles.use_bus`. Whether there is one at all is
     decided at the start."""
     used = None if settings.cluster is None else _bus_of(settings.cluster)
@@ -144,7 +144,7 @@ def bus_following(settings: Settings, spreader: Spreader) -> Callable[[ClusterSe
     def use(cluster: ClusterSettings) -> bool:
         nonlocal used
         wanted, make = _bus_of(cluster), _bus_maker(cluster)
-        if used is None or make is None or wanted == used:
+        if spreader is None or used is None or make is None or wanted == used:
             return False
         used = wanted
         spreader.use_bus(make)
