@@ -104,7 +104,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
                 of their APIs; keys: that admit these; parting: calls finished or handed over by a node that stops;
-                doubts: objects of corrupt origins
+                doubts: objects of corrupt origins; whole: everything at one of them, once for a cluster
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;

@@ -244,7 +244,7 @@ def build(
     )
     secrets.use_bus = bus_following(settings, spreader)
     edges, parting = edge_purges_of(settings, place, nodes, conducts=lambda: origins.conducts, clock=clock)
-    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, clock)
+    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, nodes, clock)
     everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)
     purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)

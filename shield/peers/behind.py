@@ -1,6 +1,6 @@
-"""Other nodes that lack purges which this one has carried out: what they have stored isn't served here if it may have
-been purged. So a purge holds for the clients of each node that its receipt names, though the owner of the key was cut
-off, or can't carry the order out.
+"""Other nodes that lack purges which this one has carried out: what they have stored, or had begun to fetch, isn't
+served here if it may have been purged. So a purge holds for the clients of each node that its receipt names, though
+the owner of the key was cut off, or can't carry the order out.
 
 While a node has all that was known here two seconds ago, it costs a comparison. Else a key counts as purged if it was
 since the node had everything; but not within the last two seconds: an order is on its way for as long, and its
@@ -32,7 +32,9 @@ class Behind:
         """As of `HotCopies`."""
 
     def may_serve(self, name: str, key: CacheKey, told: bytes) -> bool:
-        """Whether what a node has stored may be served, which has `told` its position in the log of purges."""
+        """Whether what a node has stored, or is fetching since earlier, may be served; it has `told` its position in
+        the log of purges.
+        """
         if self.covers is None or self.covers(told):
             self._had_all[name] = self._generations[0]
             return True

@@ -210,12 +210,13 @@ def _in_json(body: bytes) -> Reply:
 
 
 class NodeConnection(PeerConnection):
-    """Tells with each response up to where this node has carried out purges."""
+    """Tells with each response up to where this node has carried out purges, and whether its fetch began earlier."""
 
     __slots__ = ()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        super().begin(head + self._position(), data, status=status, length=length, outcome=outcome)
+        joined = b"%b: %b\r\n" % words.JOINED if outcome.collapsed else b""
+        super().begin(head + joined + self._position(), data, status=status, length=length, outcome=outcome)
 
     def _send(self, reply: Reply, keep_alive: bool) -> None:
         reply.head += self._position()
