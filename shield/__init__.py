@@ -83,8 +83,9 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
                 knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus,
                 and link: to this; hands: those of others, carried out; hints: on origins, objects and ramps; sight:
-                of the others, or blindness; latecomers: nodes that couldn't be asked at the start; outdating: of
-                everything, after orders were lost; limits: rate limits of all nodes together
+                of the others, or blindness; latecomers: nodes that couldn't be asked at the start; owed: orders from
+                before it that others lack; outdating: of everything, after orders were lost; limits: rate limits of
+                all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down

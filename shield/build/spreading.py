@@ -94,6 +94,7 @@ def spreader_of(
     nodes.orders[TARGET] = spreader.answer
     nodes.early.add(TARGET)
     cluster.copies.covers = cluster.behind.covers = spreader.covers
+    cluster.behind.owes = spreader.owed.lacks
     cluster.position = spreader.position
     return spreader
 

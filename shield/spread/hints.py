@@ -345,8 +345,8 @@ class Hints:
                 self._drop(path, origin, key_of_text(key))
 
     def _drop(self, path: bytes, origin: str, key: CacheKey) -> None:
-        """Forget an entry whose bytes come from a wrong copy; it is fetched elsewhere. A copy of what another worker or
-        node has stored doesn't tell where they come from.
+        """Forget an entry whose bytes come from a wrong copy; it is fetched elsewhere. An entry copied from another
+        worker or node has no origin: it may be one.
         """
 
         def drop(entry: Entry | None) -> None:

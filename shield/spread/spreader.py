@@ -30,6 +30,7 @@ from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
 from shield.spread.link import BusLink, MakeBus
 from shield.spread.outdating import Outdating
+from shield.spread.owed import OwedOrders
 from shield.spread.sight import Sight, SpreadTerms
 
 log = logging.getLogger("shield.cluster")
@@ -112,6 +113,7 @@ class Spreader:
         if hints is not None:
             hints.urge = self._speak
         self._begun = asyncio.Event()
+        self.owed = OwedOrders(journal, nodes.others)
         self._link = BusLink(bus, self._line_over, limits)
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -457,6 +459,7 @@ class Spreader:
         try:
             self._digests = await asyncio.to_thread(self.journal.digests)
             await self.sight.read()
+            await self.owed.read()
         except StoreError:
             self._digests = b"", b""
         if self.hints is not None:

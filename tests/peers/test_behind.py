@@ -68,6 +68,32 @@ def test_nor_is_what_such_a_node_had_begun_to_fetch(cluster: Three, origin: Faul
         assert client.read().body[:3] == b"old"  # its own client asked before it knew
 
 
+def test_nor_after_a_restart_of_this_node(cluster: Three, origin: FaultyOrigin) -> None:
+    asked, _, owner = cluster.nodes
+    path = cluster.path(owner=2)
+    for node in cluster.nodes:  # no order goes anywhere
+        node.call(partial(node.others.orders.pop, b"*purge"))
+    origin.serves(path, b"old", lifetime=600)
+    assert owner.get(path).body == b"old"
+    origin.serves(path, b"new", lifetime=600)
+    ask(asked, "POST", "/purge", json={"paths": [path]})
+
+    as_after_a_restart(asked)
+
+    assert asked.get(path).body == b"new" and asked.asked["behind"] == 1
+
+
+def as_after_a_restart(node: ClusterNode) -> None:
+    """Only what is on its disk is known."""
+    spreader, behind = node.node.spreader, node.cluster.behind
+    assert spreader is not None
+    spreader.owed._newest = None
+    node.call(behind._had_all.clear)
+    behind._began = node.node.store.generation
+    for _ in range(3):
+        node.run(tick(node))
+
+
 async def tick(node: ClusterNode) -> None:
     """What happens once a second."""
     assert node.node.spreader is not None
