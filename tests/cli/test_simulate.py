@@ -229,6 +229,14 @@ def test_the_log_of_a_node_without_hits_is_pointed_out(tmp_path: Path) -> None:
     assert "set access_log.hits: 1" in found.stdout
 
 
+def test_settings_that_have_only_some_hits_logged_are_pointed_out(tmp_path: Path, log: Path) -> None:
+    def said(hits: float) -> str:
+        return run("--config", config(tmp_path, "a.yaml", access_log={"hits": hits}), "--log", log).stdout
+
+    assert "These settings have 0.01 of the hits logged" in said(0.01)
+    assert "of the hits logged" not in said(1.0) + said(0.0)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -391,6 +399,8 @@ def test_logs_may_be_parquet(tmp_path: Path, log: Path) -> None:
     table.select("cache").write_parquet(tmp_path / "other.parquet")
     found = run("--config", settings, "--log", tmp_path / "other.parquet")
     assert found.exit_code == 2 and "is a GET or HEAD of an object" in found.stderr
+    found = run("--config", settings, "--log", tmp_path / "none-*.parquet")
+    assert found.exit_code == 2 and "none-*.parquet: there is no such file" in found.stderr
 
 
 class Bucket:

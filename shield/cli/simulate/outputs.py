@@ -23,8 +23,8 @@ _LONG_GAP = 0.3  # of the log's time
 _FEW_SECONDS = 86400.0  # in less than a day, not all hours of traffic are seen
 
 
-def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> list[str]:
-    """What the figures are of, and what the logs didn't tell."""
+def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float, *, logged: float) -> list[str]:
+    """What the figures are of, and what the logs didn't tell. `logged`: share of hits in access logs."""
     tally = gathered.tally
     said = [f"{tally.requests:,} requests from {_shown(tally.first)} to {_shown(tally.last)} UTC"]
     if warm_up:
@@ -59,6 +59,11 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
         said.append(f"{tally.unreadable:,} lines{files} couldn't be read; the first is {tally.trouble}")
     if tally.own > tally.requests // 2 and not tally.own_hits:
         said.append("The node's log has no hits, so that these figures are of misses only: set access_log.hits: 1")
+    elif tally.own > tally.requests // 2 and 0.0 < logged < 1.0:
+        said.append(
+            f"These settings have {logged:.2g} of the hits logged (access_log.hits): if the log's node had, too, the "
+            "figures are far off"
+        )
     before, after = gathered.gap()
     if after - before > max(_LONG_GAP * (tally.last - tally.first), _FEW_SECONDS):
         said.append(
