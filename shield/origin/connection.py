@@ -284,9 +284,7 @@ class Connection:
             response.tell()  # last: it may send the next request on this connection
 
     def _take_unasked(self, size: int) -> None:
-        self.asked.meter.unread += (
-            size + self.unread()
-        )  # surplus of the last response: the origin sent it, and bills it
+        self.asked.meter.unread += size + self.unread()  # beyond the end of the last response, and billed
         self.close()
         self._owner.spoke_unasked(self)
 

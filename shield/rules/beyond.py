@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shield.rules.prices import Price
+from shield.rules.prices import GB, Price
 
 EXPLORED = 64
 """Where the other region isn't worth it by what was stored there so far, one fetch in so many finds out again."""
@@ -104,7 +104,7 @@ class TwoWays:
 
 
 def _of_price(price: Price) -> list[object]:
-    return [price.egress, price.requests, price.currency]
+    return [price.of(GB, 0.0), price.requests, price.currency]
 
 
 def _price(said: object) -> Price | None:
