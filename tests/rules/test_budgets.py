@@ -85,8 +85,8 @@ def test_origins_of_one_account_spend_its_free_bytes_together() -> None:
     def spent(name: str) -> float:
         return judge_budget(budget(Spendable(100.0, "USD"), name=name), sums, prices, Zones(), NOON).spent
 
-    # 120 GB of the account in the month, 60 of them today: 20 cost something, half of them each one's. So do 10 of its
-    # 20 requests.
+    # 120 GB of the account in the month, 60 of them today: 20 cost something, half of them each one's.
+    # So do 10 of its 20 requests.
     assert spent("far") == spent("near") == pytest.approx(10.0 + 5.0)
     assert spent("other") == 0.0
     both = EgressBudget("both", ("far", "near"), Period.MONTH, Spendable(100.0, "USD"), None, CAP)
