@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from shield.rules.prices import PRESETS, Price
+from shield.rules.prices import GB, PRESETS, Price
 
 GROWTHS = (2, 4, 8)
 """By how much RAM and disks are tried larger."""
@@ -173,7 +173,7 @@ def _choices(node: AdvisedNode) -> Iterator[SettingsChange]:
     found = {}
     for route in node.routes:
         known = {name: price for name in route.origins if (price := node.prices.get(name)) is not None}
-        if len(known) == len(route.origins) > 1 and len({each.egress for each in known.values()}) > 1:
+        if len(known) == len(route.origins) > 1 and len({each.of(GB, 0.0) for each in known.values()}) > 1:
             found[route.name] = {"choose": "cheapest"}
     if found:
         yield SettingsChange(
@@ -190,7 +190,8 @@ def _providers(node: AdvisedNode) -> Iterator[SettingsChange]:
             continue
         for preset, listed in PRESETS.items():
             other = listed.price
-            if preset == "free" or other.currency != price.currency or other.egress >= price.egress:
+            is_dearer = other.of(GB, 0.0) >= price.of(GB, 0.0)
+            if preset == "free" or other.currency != price.currency or is_dearer:
                 continue
             caveat = f"; {listed.caveat}" if listed.caveat else ""
             yield SettingsChange(

@@ -43,7 +43,7 @@ def written(directory: Path, **changes: Any) -> Path:
     path = directory / "shield.yaml"
     origin = {"provider": "http", "endpoint": "http://127.0.0.1:1"}
     settings = {
-        "origins": {"fra": {**origin, "price": {"egress": 0.09}}},
+        "origins": {"fra": {**origin, "price": {"egress": 0.08}}},
         "routes": {"images": {"query": {"allow": ["w", "t"]}}},
         "cache": {"memory": {"capacity": "16MiB"}},
         "ledger": {"path": str(directory / "ledger.sqlite")},
@@ -118,9 +118,9 @@ def test_the_ledger_is_compared_and_tells_what_probes_cost(
 
     said = json.loads(capsys.readouterr().out)
     assert said["ledger"]["log_bytes"] == 60_000_000
-    assert said["ledger"]["month_by_reason"]["probe"] == pytest.approx(0.09 * 0.06 * 30, rel=0.01)
+    assert said["ledger"]["month_by_reason"]["probe"] == pytest.approx(0.08 * 0.06 * 30, rel=0.01)
     (probes,) = [each for each in said["changes"] if each["kind"] == "probes"]
-    assert probes["saves"] == pytest.approx(0.09 * 0.06 * 30 * 5 / 6, rel=0.01) and probes["after"] is None
+    assert probes["saves"] == pytest.approx(0.08 * 0.06 * 30 * 5 / 6, rel=0.01) and probes["after"] is None
     assert "memory" not in {each["kind"] for each in said["changes"]}  # nothing ever had to go
 
 

@@ -23,7 +23,7 @@ from shield.rules.advice import (
 from shield.rules.prices import PRESETS, Price
 
 GIB = 1 << 30
-NODE = AdvisedNode(4 * GIB, (), (AdvisedRoute("all", ("fra",), 3600.0),), {"fra": Price(0.09)})
+NODE = AdvisedNode(4 * GIB, (), (AdvisedRoute("all", ("fra",), 3600.0),), {"fra": Price(0.08)})
 SSD = AdvisedTier(
     "ssd",
     (100 * GIB, 50 * GIB),
