@@ -173,7 +173,8 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.RELOAD: KindTerms(
         _WARNING,
-        "shield check prints the problems. The node keeps running with the previous settings; a restart would fail.",
+        "shield check prints the problems. The node keeps running with the previous settings; a restart would "
+        "fail.",
         "oncall.md#a-reload-was-refused",
         ends_after=0.0,
     ),
@@ -217,7 +218,8 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
-        "The reader of the access log is too slow, or its disk is full; a larger access_log.memory bridges longer pauses.",
+        "The reader of the access log is too slow, or its disk is full; a larger access_log.memory bridges longer "
+        "pauses.",
         "logs.md",
         ends_after=300.0,
     ),
