@@ -96,8 +96,8 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ORIGIN_DOWN: KindTerms(
         _CRITICAL,
-        "shield origin ls shows the reason, shield check --online a remedy. Other origins serve its keys; drain it if "
-        "it comes and goes.",
+        "shield origin ls shows the reason, shield check --online a remedy. Other origins serve its keys; drain it "
+        "if it comes and goes.",
         "oncall.md#an-origin-is-down",
         begins_after=15.0,
     ),
@@ -173,8 +173,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.RELOAD: KindTerms(
         _WARNING,
-        "shield check prints the problems. The node keeps running with the previous settings; a restart would "
-        "fail.",
+        "shield check prints the problems. The node keeps running with the previous settings; a restart would fail.",
         "oncall.md#a-reload-was-refused",
         ends_after=0.0,
     ),
