@@ -164,8 +164,8 @@ class ClusterSettings(Section):
         default="serve",
         description="Its behaviour then, besides raising an alarm: serve; or revalidate entries that origins "
         "confirmed before it became blind, or longer than purge_blind_max ago, before each use; or say on `/ready` "
-        "that it isn't ready, so that load balancers send its clients elsewhere. Serve, since a network that is down would take "
-        "all nodes out at once, or send all hits to the origins.",
+        "that it isn't ready, so that load balancers send its clients elsewhere. Serve, since a network that is down "
+        "would take all nodes out at once, or send all hits to the origins.",
     )
     gap_pace: Duration = duration(
         "10m",
