@@ -88,6 +88,7 @@ class Store:
         self._shards = memory.shards
         self.beside = memory.beside
         """As `MemoryTier.beside`; valid only if `is_settled`."""
+        self.has_room_beside = memory.has_room_beside
         self._pending = None if disk is None else Pending(disk, slice_bytes=slice_bytes)
         self._removals = Removals(shared, memory, self.variants, disk=disk, pending=self._pending)
         self.marks = self._removals.marks
