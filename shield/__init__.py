@@ -23,6 +23,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
     private     the directory of the workers' sockets
+    sole        one node at a time: locks on what outlasts it
     lifecycle   the node as a service: notify: messages to the service manager; activation: sockets passed by it;
                 listening: sockets bound; program: the command, and the trial of a new version; terms: what two
                 versions must have in common; handover: from one to the other

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shield.rules.prices import Price
+from shield.rules.prices import GB, Price
 
 EXPLORED = 64
 """Where too little was stored in the other region so far to be worth it, one fetch in so many tries it again."""
@@ -104,7 +104,7 @@ class TwoWays:
 
 
 def _of_price(price: Price) -> list[object]:
-    return [price.egress, price.requests, price.currency]
+    return [price.of(GB, 0.0), price.requests, price.currency]
 
 
 def _price(said: object) -> Price | None:
