@@ -165,8 +165,9 @@ def test_the_last_attempt_of_a_fetch_whose_client_leaves_is_given_up_with_the_fi
     hang(origin, gate, "/a")
     hang(replica, other, "/a")
 
-    settings = settings_of({"fra": origin, "iad": replica}, fills={"linger": "1ms"})
-    with Shield(settings, clock=clock) as pair:
+    cache = {"memory": {"capacity": "64MiB"}, "fills": {"linger": "1ms"}}
+    with Shield(settings_of({"fra": origin, "iad": replica}, cache=cache), clock=clock) as pair:
+        _unwatched(pair)
         with pair.client() as client:
             client.send(request("/a"))
             origin.wait_for(lambda: origin.requests_active == 1)
