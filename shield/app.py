@@ -18,7 +18,7 @@ from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
-from shield.admin.entries import showing_entries
+from shield.admin.entries import entry_routes
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
@@ -460,9 +460,7 @@ def build(
                 auditing(audit),
                 *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
-                showing_entries(
-                    in_force, lambda key: contents.of_all(key, lambda each: owners.reports(ENTRIES + b"?" + each))
-                ),
+                *entry_routes(in_force, contents, lambda query: owners.reports(ENTRIES + b"?" + query)),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
                 log_route(live),

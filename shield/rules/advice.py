@@ -260,8 +260,10 @@ def best(tried: Sequence[TriedChange], *, bill: float, number: int) -> list[Trie
     found = []
     for each_kind in of_kind.values():
         most = max(each.saves for each in each_kind)
+        if most <= 0.0:
+            continue
         enough = next(each for each in each_kind if each.saves >= NEARLY * most)
-        if enough.saves > LEAST * bill and enough.saves > 0.0:
+        if enough.saves > LEAST * bill:
             found.append(enough)
     return sorted(found, key=lambda each: -each.saves)[:number]
 

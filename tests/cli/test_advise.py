@@ -124,6 +124,16 @@ def test_the_ledger_is_compared_and_tells_what_probes_cost(
     assert "memory" not in {each["kind"] for each in said["changes"]}  # nothing ever had to go
 
 
+def test_a_section_without_a_value_is_as_none(tmp_path: Path, log: Path) -> None:
+    assert run("--config", written(tmp_path, cache=None), "--log", log).exit_code == 0
+
+
+def test_all_of_the_log_can_not_be_to_warm_up(tmp_path: Path, log: Path) -> None:
+    found = run("--config", written(tmp_path), "--log", log, "--warm-up", "100%")
+
+    assert found.exit_code == 2 and "--warm-up 100%: expected less than the whole log" in found.stderr
+
+
 def test_without_prices_bytes_are_saved(tmp_path: Path, log: Path) -> None:
     config = written(tmp_path, origins={"fra": {"provider": "http", "endpoint": "http://127.0.0.1:1"}})
 
