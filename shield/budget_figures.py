@@ -10,7 +10,7 @@ from shield.rules.spikes import Baseline
 
 
 def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[str, str], float]) -> list[Family]:
-    """Of the cost of what this worker has counted, by origin and currency; and of budgets, which all see alike."""
+    """Of the cost of this worker's counts, by origin and currency; and of budgets, which all workers see alike."""
     return [
         Family(
             "origin_cost",
@@ -40,7 +40,7 @@ def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[st
 
 
 def spike_families(spiking: Mapping[str, bool], usual: Mapping[str, tuple[Baseline, Baseline]]) -> list[Family]:
-    """Of spikes, and of what is usual at this hour: the conductor knows, others have none."""
+    """Of spikes, and of the usual amounts at this hour: only the conductor has them."""
     return [
         Family(
             "egress_spike",

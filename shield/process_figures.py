@@ -1,4 +1,4 @@
-"""Families of metrics of the worker process: what it is, what it uses, and what it waits for."""
+"""Families of metrics of the worker process: its version, resources and delays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shield.process import ProcessStatistics
 
 
 def build_family() -> Family:
-    """What runs."""
+    """The running version."""
     compiled = "yes" if is_compiled() else "no"
     labels = {"version": __version__, "python": platform.python_version(), "compiled": compiled}
     return Family("build_info", "1 for the version that runs", [Sample(1.0, labels)], gauge=True, alike=True)
