@@ -51,7 +51,7 @@ _ALARM_SECONDS = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class DrillTerms:
-    """The terms of drills by the settings: `nightly` is the order for one a night at `at`, seconds after midnight UTC.
+    """The terms of drills by the settings: `nightly` is the order for each night, at `at` seconds after midnight UTC.
 
     `prices` are those of origins that have one.
     """
