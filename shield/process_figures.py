@@ -27,7 +27,7 @@ def process_families(worker: int, started: float, found: ProcessStatistics) -> l
 
     return [
         gauge("process_start_time_seconds", "When the worker began, as epoch seconds", started),
-        gauge("process_resident_memory_bytes", "Memory of the worker, with what it shares", found.resident_bytes),
+        gauge("process_resident_memory_bytes", "Memory of the worker, including shared memory", found.resident_bytes),
         Family("process_cpu_seconds", "CPU time of the worker", [Sample(found.cpu_seconds, label)]),
         gauge("process_open_fds", "Open descriptors of the worker", found.descriptors),
         gauge("process_max_fds", "The limit on them", found.descriptors_limit),
