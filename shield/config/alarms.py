@@ -1,4 +1,4 @@
-"""Settings of alarms: what people are woken for, and the webhooks that carry it to them."""
+"""Settings of alarms, and of the webhooks that carry them to people."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class WebhookSettings(Section):
     secret: Annotated[SecretStr, AfterValidator(_signing)] | None = Field(
         default=None,
         description="Signs its requests, as Standard Webhooks has it: whsec_ and 24 to 64 bytes in base64. If "
-        "omitted: requests aren't signed, so the receiver can't tell who sent them.",
+        "omitted: requests aren't signed, so the receiver can't verify their sender.",
     )
     secret_file: File | None = Field(default=None, description="File that holds the secret.")
     events: Kinds = Field(
@@ -126,7 +126,7 @@ class SpikeSettings(Section):
 
 
 class AlarmSettings(Section):
-    """What people are woken for. Alarms are logged, and listed by the admin API, without any webhook, too."""
+    """Alarms for people. They are logged, and listed by the admin API, without any webhook, too."""
 
     webhooks: Mapping[Name, WebhookSettings] = Field(
         default_factory=dict,

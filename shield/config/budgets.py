@@ -58,7 +58,7 @@ def _step(default: str, description: str) -> Any:
 
 
 class BudgetThenSettings(Section):
-    """What a budget does from which share of its amount on, in this order. Hits are served whatever is spent."""
+    """The measures of a budget, and the shares of its amount from which they apply. Hits are always served."""
 
     dearer: _FromShare = _step(
         "80%",
@@ -88,7 +88,7 @@ class BudgetThenSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What may be read from origins in a day or a month, in money or bytes, and what happens at its end."""
+    """The most that may be read from origins in a day or a month, in money or bytes, and the measures near it."""
 
     origins: tuple[Name, ...] = Field(
         default=(), description="Origins that it is for, all together. Without origins, providers and labels: all."
@@ -107,10 +107,12 @@ class BudgetSettings(Section):
     )
     burst: Amount | None = Field(
         default=None,
-        description="What may be read in an hour. Beyond it, all of `then` holds until the hour is over. If omitted: "
-        "any.",
+        description="The most that may be read in an hour. Beyond it, all of `then` applies until the hour is over. "
+        "If omitted: any.",
     )
-    then: BudgetThenSettings = Field(default_factory=BudgetThenSettings, description="What it does.")
+    then: BudgetThenSettings = Field(
+        default_factory=BudgetThenSettings, description="Its measures, by the share that is spent."
+    )
     alarms: Annotated[tuple[Portion, ...], AfterValidator(_shares)] = Field(
         default=(0.5, 0.8, 1.0),
         description="Shares of the amount at which people are told.",
@@ -148,7 +150,7 @@ class BudgetSettings(Section):
 def budget_faults(
     budget: BudgetSettings, origins: Mapping[str, OriginSettings], labels: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a budget among these origins: the key, and what was expected."""
+    """The mistakes in a budget among these origins: the key, and the expected value."""
     names, currency = budget.names(origins, labels), budget.amount.currency
     if not names:
         key = "providers" if budget.providers else "labels" if budget.labels else "origins"

@@ -1,4 +1,4 @@
-"""Signs of what is wrong in a node: each worker's, gathered every few seconds, and the troubles that follow. Pure.
+"""Signs of trouble in a node: each worker's, gathered every few seconds, and the conclusions. Pure.
 
 Counts only rise while a process lives, so that a window's is the difference of two readings of the same process.
 """
@@ -98,7 +98,7 @@ def of_origins(origins: Sequence[OriginSign], *, is_frozen: bool) -> list[AlarmC
         )
     elif origins and len(bad) == len(origins):
         said = ", ".join(f"{each.name}: {each.reason}" for each in bad)
-        found.append(AlarmCause(AlarmKind.NO_ORIGIN, "", f"no origin is well: {said}"))
+        found.append(AlarmCause(AlarmKind.NO_ORIGIN, "", f"no origin is healthy: {said}"))
     else:
         found += [
             AlarmCause(AlarmKind.ORIGIN_DOWN, each.name, f"origin {each.name} is out: {each.reason}") for each in bad
@@ -130,7 +130,7 @@ class SignWindow:
             self._readings.popleft()
 
     def troubles(self) -> list[AlarmCause]:
-        """What is wrong by the readings so far."""
+        """The troubles that the readings so far show."""
         if not self._readings:
             return []
         (began, oldest), (now, newest) = self._readings[0], self._readings[-1]
@@ -216,8 +216,8 @@ def of_budgets(budgets: Iterable[BudgetStanding]) -> list[AlarmCause]:
             kind = AlarmKind.BUDGET_SPENT if share >= 1.0 else AlarmKind.BUDGET
             subject = name if share >= 1.0 else f"{name} {100.0 * share:g}%"
             does = ", ".join([word for word, act in ACTS.items() if each.acts & act])
-            text = f"{100.0 * share:g}% and more of its amount: {each}"
-            found.append(AlarmCause(kind, subject, f"{text}; it does: {does}" if does else text))
+            text = f"{100.0 * share:g}% of its amount is reached: {each}"
+            found.append(AlarmCause(kind, subject, f"{text}; in force: {does}" if does else text))
         if each.is_burst:
             unit = each.budget.amount.currency
             text = f"budget {name}: {worded(each.in_hour, unit)} in this hour, beyond its burst"
