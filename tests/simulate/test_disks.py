@@ -198,7 +198,12 @@ def test_slices_come_in_their_turn_when_hot_ones_are_more_than_may_stay() -> Non
 
 def test_what_has_to_go_though_it_is_hot_has_cooled_nevertheless() -> None:
     asked = list[bytes]()
-    made = SimulatedTier(TERMS, lambda digest: asked.append(digest) or 1)
+
+    def cool(digest: bytes) -> int:
+        asked.append(digest)
+        return 1
+
+    made = SimulatedTier(TERMS, cool)
     for number in range(130):
         made.write(entry(number), 0.0)
 
