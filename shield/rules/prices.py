@@ -97,7 +97,7 @@ def zones_of(prices: Mapping[str, Price | None]) -> Zones:
 
 @dataclass(frozen=True, slots=True)
 class PricePreset:
-    """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits.
+    """A list price. `read` is the day on which `source` was read; `caveat` states the omissions of the price.
 
     `free_stored` times the stored bytes are free each month; beyond `most_stored` times of them reads are throttled.
     To destinations in `free_to` egress costs nothing.
