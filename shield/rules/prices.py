@@ -57,7 +57,8 @@ class Price:
         months = "" if self.zone == UTC_NAME else f", by months of {self.zone}"
         more = "".join([f" and {price:g} for {name}" for name, price in self.surcharges])
         egress = f"{self.egress:g} {self.currency} per {self.unit_name}{more}"
-        return f"{egress}, {self.requests:g} per 1,000 requests{months}"
+        shared = f", in account {self.account}" if self.account else ""
+        return f"{egress}, {self.requests:g} per 1,000 requests{months}{shared}"
 
     @property
     def unit_name(self) -> str:
