@@ -285,6 +285,7 @@ def build(
         spread=None if spreader is None else SpreadFigures(spreader, lambda: origins.conducts),
         tracing=tracing.statistics,
         budgets=budgets,
+        keeper=keeper,
         spikes=spikes,
         edges=edges,
     )

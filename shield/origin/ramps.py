@@ -68,9 +68,9 @@ class Ramps:
         self._comparisons: dict[str, tuple[int, int]] = {}
         self._saving: asyncio.Task[object] | None = None
         self.elsewhere: Callable[[str], RampsElsewhere] = lambda name: RampsElsewhere()
-        """What other nodes of the cluster say of an origin's ramp."""
+        """The reports of other nodes of the cluster on an origin's ramp."""
         self.doubted: Callable[[Doubt], None] = lambda doubt: None
-        """Told again and again of a newcomer whose copies differ, though clients were served by it."""
+        """Called again and again for a newcomer whose copies differ, though clients were served by it."""
 
     # orders
 
