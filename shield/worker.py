@@ -230,8 +230,8 @@ class _Worker:
         return 0 if closed else 1
 
     async def _open(self, sockets: Sockets) -> asyncio.Future[None]:
-        """Open the node, and serve other nodes: before it is open, since nodes that start together ask each other. Not
-        while another process, which this one is about to replace, does so with the same sockets.
+        """Open the node, and serve other nodes: before that, since nodes that start together ask each other; but not
+        while another process does, on the same sockets, which this one is about to replace.
         """
         if self._place.shared.standing[self._place.worker] == Standing.SERVING:
             await self._node.open()
