@@ -62,6 +62,7 @@ class Owner(Protocol):
 
 
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
+_NONE = asyncio.Transport()  # after its last one, if it is discarded
 
 
 class Connection:
@@ -149,6 +150,7 @@ class Connection:
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
+        self._transport = _NONE  # which goes on referring to this
         self._alarm.end()
         self._owner.lost(self)
 
@@ -210,12 +212,13 @@ class Connection:
             return
         now = self._now()
         self._total_at += now - self._paused_at  # the origin isn't charged for our pause
+        self._head_at = min(self._head_at + now - self._paused_at, self.asked.deadline)
         if now - self._paused_at >= HELD_SECONDS:
             self._held_in = self.served
         self.last_read = now
         self._paused_at = None
         self._transport.resume_reading()
-        self._watch_body()
+        self._watch()
 
     def unread(self) -> int:
         sock = None if self.closed else self._transport.get_extra_info("socket")
@@ -331,7 +334,7 @@ class Connection:
         if rest:
             self._receive_counted(response, rest)
         if self._response is response:
-            self._watch_body()
+            self._watch()
 
     def _pieced_together(self, data: bytes) -> tuple[bytes, int]:
         """A head that isn't in one segment, with the bytes after it, and its end; 0: more is to come."""
@@ -376,7 +379,7 @@ class Connection:
         if data:
             self._receive_uncounted(response, data)
         if self._response is response:
-            self._watch_body()
+            self._watch()
 
     def _receive_counted(self, response: Response, data: bytes) -> None:
         """A body of stated length: no parser needed, no copy made."""
@@ -473,9 +476,9 @@ class Connection:
 
     # time limits
 
-    def _watch_body(self) -> None:
-        if self._paused_at is None and self._framing is not None:
-            self._alarm.arm(min(self.last_read + self._terms.timeouts.between_bytes, self._total_at))
+    def _watch(self) -> None:
+        if (limit := self._limit()) is not None:
+            self._alarm.arm(limit)
 
     def _limit(self) -> float | None:
         if self._response is None or self._paused_at is not None:
@@ -485,8 +488,7 @@ class Connection:
         return min(self.last_read + self._terms.timeouts.between_bytes, self._total_at)
 
     def _expire(self) -> None:
-        timeouts = self._terms.timeouts
-        limit = self._limit()
+        timeouts, limit = self._terms.timeouts, self._limit()
         if self._framing is None:
             waited = max(0.0, self._head_at - self.asked_at)
             hurried = ", all that was left before the deadline" if self._head_at == self.asked.deadline else ""
