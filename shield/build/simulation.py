@@ -7,7 +7,7 @@ from dataclasses import replace
 from shield.build.storage import entries_in
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.simulate.disks import SimulatedTierTerms
+from shield.simulate.disks import SimulatedDirectoryTerms, SimulatedTierTerms
 from shield.simulate.node import SimulationTerms
 from shield.store.directory.room import held_back, segment_size
 
@@ -19,11 +19,7 @@ def simulation_terms(settings: Settings, *, stated: float | None = None) -> Simu
     """What a node of these settings is like. `stated`: seconds of the max-age of all objects. Raises ConfigError."""
     cache = settings.cache
     tiers = [
-        SimulatedTierTerms(
-            tier.name,
-            sum(_usable(directory.capacity) for directory in tier.directories),
-            max(segment_size(directory.capacity) for directory in tier.directories),
-        )
+        SimulatedTierTerms(tier.name, tuple([_directory(each.capacity, str(each.path)) for each in tier.directories]))
         for tier in cache.tiers
     ]
     return SimulationTerms(
@@ -46,13 +42,17 @@ def resized(terms: SimulationTerms, tier: str, capacity: int) -> SimulationTerms
     names = [each.name for each in terms.tiers]
     if tier not in names:
         raise ConfigError([f"--sweep: there is no tier {tier}; expected one of {', '.join([MEMORY, *names])}"])
-    size, capacity = segment_size(capacity), _usable(capacity)
-    tiers = [
-        replace(each, capacity=capacity, segment_bytes=size) if each.name == tier else each for each in terms.tiers
-    ]
+    tiers = [_larger(each, capacity) if each.name == tier else each for each in terms.tiers]
     return replace(terms, tiers=tuple(tiers))
 
 
-def _usable(capacity: int) -> int:
-    """Bytes of a directory for segments."""
-    return capacity - sum(held_back(capacity))
+def _larger(tier: SimulatedTierTerms, capacity: int) -> SimulatedTierTerms:
+    """A tier of this size in the same directories, each with the same share of it."""
+    whole = sum(each.weight for each in tier.directories)
+    directories = [_directory(capacity * each.weight // whole, each.path) for each in tier.directories]
+    return replace(tier, directories=tuple(directories))
+
+
+def _directory(capacity: int, path: str) -> SimulatedDirectoryTerms:
+    usable = capacity - sum(held_back(capacity))
+    return SimulatedDirectoryTerms(usable, segment_size(capacity), path, capacity)

@@ -25,6 +25,7 @@ class LineKind(Enum):
     OBJECT = "object"  # a GET or HEAD of an object
     ANSWERED = "answered"  # the same, and the cache in front answered it: it went no further
     OTHER = "other"  # another method, or an answer of the server's own
+    COMMENT = "comment"  # no request, by the format's own rules
 
 
 class LoggedPart(NamedTuple):
@@ -66,6 +67,7 @@ class LoggedRequest(NamedTuple):
 
 
 _OTHER = LoggedRequest(LineKind.OTHER, 0.0, b"", 0, -1, 0, False)
+_COMMENT = _OTHER._replace(kind=LineKind.COMMENT)
 
 _METHODS = ("method", "request_method", "ClientRequestMethod", "cs-method")
 _TARGETS = ("target", "request_uri", "uri", "url", "ClientRequestURI", "path", "cs-uri-stem")
@@ -81,7 +83,8 @@ _RESULTS = (
 )
 _RANGES = ("range", "http_range", "sent_http_content_range")
 _OWN = frozenset({"refused", "options", "health", "purge"})  # of this node's log: no object was looked up
-_NEVER_WENT_ON = ("hit", "originshieldhit", "synth", "redirect", "functiongenerated")
+_NEVER_WENT_ON = ("hit", "originshieldhit", "synth", "redirect", "functiongenerated", "updating")
+_WENT_ON = ("hitpass", "hit-for-")  # Fastly and Varnish know that it isn't to be cached
 
 _PARTIAL = frozenset({0, 206, 304, 412, 416, 499})
 """Statuses of conditions, parts and clients that left: the object exists, and its size isn't that of the body."""
@@ -100,6 +103,8 @@ _CLOUDFRONT = (
 )
 
 
+_syslog = re.compile(r"(?:<[0-9]{1,3}>|[A-Z][a-z]{2} |[0-9]{4}-)[^{]{0,300}: (?=\{)").match
+_escape = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|(["\\]))')  # by nginx and Apache, of bytes that would be ambiguous
 _own_result = re.compile(r'" cache=([a-z]+) ').search  # behind a line in this node's combined format
 _own_range = re.compile(r" range=(bytes=[0-9,-]{1,200})(?: |$)").search
 _content_range = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]+|\*)").fullmatch
@@ -136,11 +141,7 @@ class LogReader:
         """The request of a line; None if it is none that can be read. Lines of comments count as `OTHER`."""
         line = line.strip(" \r\n")
         if line.startswith("{"):
-            try:
-                said = json.loads(line)
-            except (ValueError, RecursionError):
-                return None
-            return self.read_fields(said)
+            return self._of_json(line)
         found = _combined(line)
         if found is not None:
             at = _moment(found[1])
@@ -151,20 +152,64 @@ class LogReader:
             own = _own_result(line, found.end())
             if own is not None and own[1] in _OWN:
                 return _OTHER
-            made = _request(found[2], found[3], int(found[4]), at, found[5], "")
+            target = found[3] if "\\" not in found[3] else _unescaped(found[3])
+            made = _request(found[2], target, int(found[4]), at, found[5], "")
             asked = None if own is None else _own_range(line, found.end())
             return _in_part(made, int(found[4]), None if asked is None else asked[1])
         if line.startswith("#"):
             if line.startswith("#Fields:"):
                 self._columns = line[8:].split()
-            return _OTHER
-        if "\t" not in line:
+            return _COMMENT
+        if "\t" in line:
+            return self.read_fields(self._named(line))
+        prefix = _syslog(line)
+        return None if prefix is None else self._of_json(line[prefix.end() :])
+
+    def trouble(self, line: str) -> str:
+        """What is wrong with a line in which `read` finds no request, for people."""
+        line = line.strip(" \r\n")
+        prefix, found = _syslog(line), _combined(line)
+        if line.startswith("{") or prefix is not None:
+            try:
+                said = json.loads(line if prefix is None else line[prefix.end() :])
+            except (ValueError, RecursionError):
+                return "no JSON object that ends on its line"
+            return trouble_of(said)
+        if found is not None:
+            is_time = _moment(found[1]) is None
+            return f"no time that is understood: {found[1]}" if is_time else "no target or status of a request"
+        return trouble_of(self._named(line)) if "\t" in line else "of no known format"
+
+    def _of_json(self, text: str) -> LoggedRequest | None:
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
             return None
-        return self.read_fields(dict(zip(self._columns, line.split("\t"), strict=False)))
+        return self.read_fields(said)
+
+    def _named(self, line: str) -> dict[str, str]:
+        return dict(zip(self._columns, line.split("\t"), strict=False))
 
     def read_fields(self, said: Any) -> LoggedRequest | None:
         """The request of named fields, as of JSON or a table."""
         return _of_fields(said)
+
+
+def trouble_of(said: Any) -> str:
+    """What is wrong with named fields that tell of no request, for people."""
+    if not isinstance(said, dict):
+        return "no JSON object"
+    inner = said.get("request")
+    fields = {**inner, **said} if isinstance(inner, dict) else said
+    for what, names in (("target", _TARGETS), ("status", _STATUSES)):
+        if _first(fields, names) is None:
+            return f"no {what}: expected one of the fields {', '.join(names)}"
+    if "cs-uri-stem" not in fields:
+        if _first(fields, _TIMES) is None:
+            return f"no time: expected one of the fields {', '.join(_TIMES)}"
+        if _epoch(_first(fields, _TIMES)) is None:
+            return f"no time that is understood: {str(_first(fields, _TIMES))[:60]}"
+    return "a target, status or time that isn't one"
 
 
 def _of_fields(said: Any) -> LoggedRequest | None:
@@ -183,6 +228,8 @@ def _of_fields(said: Any) -> LoggedRequest | None:
     else:
         moment = _first(said, _TIMES)
     at = _epoch(moment)
+    if isinstance(status, float) and status.is_integer():  # tables with gaps have no whole numbers
+        status = int(status)
     if isinstance(status, bool) or not isinstance(status, int | str) or at is None:
         return None
     if not (isinstance(status, int) or (status.isascii() and status.isdigit() and len(status) < 4)):
@@ -237,8 +284,9 @@ def _in_part(
 
 def _first(said: Mapping[str, Any], names: Sequence[str]) -> Any:
     for name in names:
-        if name in said:
-            return said[name]
+        value = said.get(name)
+        if value is not None:
+            return value
     return None
 
 
@@ -251,14 +299,19 @@ def _request(method: Any, target: str, status: int, at: float, sent: Any, result
         target = "/" + target.partition("://")[2].partition("/")[2]
     if not target or " " in target:
         return None  # cut off
+    try:
+        path = target.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return None  # JSON may have half a character, which no bytes mean
     size, is_head = _count(sent), method == "HEAD"
-    is_before = isinstance(result, str) and result.lower().startswith(_NEVER_WENT_ON)
+    word = result.lower() if isinstance(result, str) else ""
+    is_before = word.startswith(_NEVER_WENT_ON) and not word.startswith(_WENT_ON)
     kind = LineKind.ANSWERED if is_before else LineKind.OBJECT
     is_partial = status in _PARTIAL
     return LoggedRequest(
         kind,
         at,
-        target.encode("utf-8", "surrogateescape"),
+        path,
         200 if is_partial else status,
         -1 if is_partial or is_head else size,
         max(size, 0),
@@ -266,10 +319,22 @@ def _request(method: Any, target: str, status: int, at: float, sent: Any, result
     )
 
 
+def _unescaped(target: str) -> str:
+    """As the client sent it."""
+
+    def meant(found: re.Match[bytes]) -> bytes:
+        return bytes([int(found[1], 16)]) if found[1] else found[2]
+
+    written = target.encode("utf-8", "surrogateescape")
+    return _escape.sub(meant, written).decode("utf-8", "surrogateescape")
+
+
 def _count(said: Any) -> int:
     """Bytes; -1 if it isn't said."""
     if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 16:
         return int(said)
+    if isinstance(said, float) and said.is_integer():
+        said = int(said)
     return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said < 1 << 50 else -1
 
 

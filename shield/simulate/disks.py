@@ -1,9 +1,9 @@
 """Disk tiers without bytes: which entries they have at any time.
 
-It follows `shield.store.directory`: segments are a log; one is written, one is to spare, and the oldest must go when
-there is no room for another. Of that, entries hit since are written again, up to half a segment; the others move down
-a tier. A large entry is a record of its head, and one for each slice; the head stays as long as a slice does. The
-directories of one tier count as one.
+It follows `shield.store.directory`: segments are a log; each worker writes one in each directory, one more is to
+spare, and the oldest must go when there is no room for another. Of that, entries hit since are written again, up to
+half a segment; the others move down a tier. A large entry is a record of its head, and one for each slice; the head
+stays as long as a slice does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from shield.rules.rendezvous import Rendezvous
 from shield.simulate.entries import SimulatedEntry, SimulatedSlice
 from shield.store.entry import OVERHEAD
 
@@ -20,18 +21,35 @@ RECORD_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class SimulatedTierTerms:
-    """A tier: the room for segments in all its directories together, and the size of one."""
+class SimulatedDirectoryTerms:
+    """The room for segments in one directory, and the size of one. `path` and `weight` decide on its keys."""
 
-    name: str
     capacity: int
     segment_bytes: int
-    share: float = 1.0  # of the real one
+    path: str = ""
+    weight: int = 1
+
+    def part(self, share: float) -> SimulatedDirectoryTerms:
+        """The same for this share of all keys."""
+        capacity = max(int(self.capacity * share), 1 << 16)
+        return SimulatedDirectoryTerms(capacity, max(int(self.segment_bytes * share), 1), self.path, self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedTierTerms:
+    """A tier: its directories, for a share of all keys."""
+
+    name: str
+    directories: tuple[SimulatedDirectoryTerms, ...]
+    share: float = 1.0
+
+    @property
+    def capacity(self) -> int:
+        return sum(each.capacity for each in self.directories)
 
     def part(self, share: float) -> SimulatedTierTerms:
         """The same for this share of all keys."""
-        capacity = max(int(self.capacity * share), 1 << 16)
-        return SimulatedTierTerms(self.name, capacity, max(int(self.segment_bytes * share), 1), share)
+        return SimulatedTierTerms(self.name, tuple([each.part(share) for each in self.directories]), share)
 
 
 SimulatedRecord = SimulatedEntry | SimulatedSlice
@@ -45,6 +63,37 @@ class _SimulatedSegment:
         self.end = 0
 
 
+class _SimulatedDirectory:
+    """Segments: those that workers write now, and those that are full, the oldest first."""
+
+    __slots__ = ("active", "capacity", "largest", "reclaiming", "sealed", "segment_bytes", "used", "whole")
+
+    def __init__(self, terms: SimulatedDirectoryTerms, share: float) -> None:
+        self.capacity = terms.capacity
+        self.segment_bytes = terms.segment_bytes
+        self.largest = terms.capacity // 8
+        self.whole = int(terms.capacity / share) // 8  # the largest of the real one
+        self.active: dict[int, _SimulatedSegment] = {}  # by worker
+        self.sealed: deque[_SimulatedSegment] = deque()
+        self.used = 0  # by those that are full
+        self.reclaiming = False
+
+    def has_room(self) -> bool:
+        """For another segment; those that are written count as full."""
+        return self.used + (len(self.active) + 1) * self.segment_bytes <= self.capacity
+
+    def has_room_for(self, size: int, worker: int) -> bool:
+        """For a record, without giving up any segment."""
+        active = self.active.get(worker)
+        return (active is not None and active.end + size <= self.segment_bytes) or self.has_room()
+
+    def seal(self, worker: int) -> None:
+        active = self.active.pop(worker, None)
+        if active is not None:
+            self.sealed.append(active)
+            self.used += active.end
+
+
 class SimulatedTier:
     """`cool` says whether a key was hit since, and forgets one of the hits. `leave` is told what is given up here
     though it may still be of use.
@@ -55,18 +104,15 @@ class SimulatedTier:
         self.leave: Callable[[SimulatedRecord, float], None] = lambda entry, now: None
         self.has_reclaimed = False
         self._cool = cool
-        self._capacity = terms.capacity
-        self._segment_bytes = terms.segment_bytes
-        self._largest = terms.capacity // 8
-        self._largest_of_whole = int(terms.capacity / terms.share) // 8
         self.unfit = 0
         """Records that found no place, though the real disk would have one."""
+        self._directories = [_SimulatedDirectory(each, terms.share) for each in terms.directories]
+        self._only = self._directories[0] if len(self._directories) == 1 else None
+        self._ring = Rendezvous(
+            [each.path.encode() for each in terms.directories], [each.weight for each in terms.directories]
+        )
         self._place: dict[bytes, tuple[SimulatedRecord, _SimulatedSegment]] = {}
         self._slices: dict[bytes, set[bytes]] = {}  # of entries, by their texts
-        self._active: _SimulatedSegment | None = None
-        self._sealed: deque[_SimulatedSegment] = deque()
-        self._used = 0  # by sealed segments
-        self._reclaiming = False
 
     def find(self, text: bytes) -> SimulatedEntry | None:
         found = self._place.get(text)
@@ -90,39 +136,50 @@ class SimulatedTier:
 
     def write(self, entry: SimulatedRecord, now: float) -> None:
         """Append it, in place of an older one."""
+        owner = entry.entry_key
+        directory = self._only or self._directories[self._ring.owner(owner.digest)]
+        self._append(entry, directory, owner.owner, now)
+
+    def _append(self, entry: SimulatedRecord, directory: _SimulatedDirectory, worker: int, now: float) -> None:
         size = entry.size - OVERHEAD + RECORD_BYTES
-        if size > self._largest:
-            self.unfit += size <= self._largest_of_whole
+        if size > directory.largest:
+            self.unfit += size <= directory.whole
+            self.drop(entry.of)
+            return
+        active = self._active(directory, worker, size, now)
+        if active is None:
             self.drop(entry.of)
             return
         if isinstance(entry, SimulatedSlice):
             self._slices.setdefault(entry.of, set()).add(entry.key.text)
-        active = self._active
-        if active is None or (active.end and active.end + size > self._segment_bytes):
-            active = self._roll(now)
-            if active.end and active.end + size > self._segment_bytes:  # what was kept has filled it
-                active = self._roll(now)
         active.entries.append(entry)
         active.end += size
         self._place[entry.key.text] = entry, active
 
-    def _roll(self, now: float) -> _SimulatedSegment:
-        """Seal the active segment, and begin another, with room for the next."""
-        if self._active is not None:
-            self._sealed.append(self._active)
-            self._used += self._active.end
-        self._active = made = _SimulatedSegment()
-        if not self._reclaiming:
-            # The active one counts as full, and one is to spare.
-            while self._used + 2 * self._segment_bytes > self._capacity and self._sealed:
-                self._reclaiming = self.has_reclaimed = True
-                self._reclaim(now)
-                self._reclaiming = False
-        return self._active or made
+    def _active(self, directory: _SimulatedDirectory, worker: int, size: int, now: float) -> _SimulatedSegment | None:
+        """The worker's segment, with room for a record; None: there is no room for another."""
+        while True:
+            active = directory.active.get(worker)
+            if active is not None and (not active.end or active.end + size <= directory.segment_bytes):
+                return active
+            directory.seal(worker)
+            self._make_room(directory, worker, now)
+            if worker in directory.active:
+                continue  # made for what was kept
+            if not directory.has_room():
+                return None
+            directory.active[worker] = _SimulatedSegment()
+            self._make_room(directory, worker, now)  # one to spare; what is kept may fill the new one
 
-    def _reclaim(self, now: float) -> None:
-        victim, left = self._sealed.popleft(), self._segment_bytes // 2
-        self._used -= victim.end
+    def _make_room(self, directory: _SimulatedDirectory, worker: int, now: float) -> None:
+        """For another segment, by giving up the oldest."""
+        while not directory.reclaiming and not directory.has_room() and directory.sealed:
+            directory.reclaiming = self.has_reclaimed = True
+            self._reclaim(directory, worker, now)
+            directory.reclaiming = False
+
+    def _reclaim(self, directory: _SimulatedDirectory, worker: int, now: float) -> None:
+        victim, left = directory.sealed[0], directory.segment_bytes // 2
         heads = [each for each in victim.entries if each.of == each.key.text]
         for entry in [*[each for each in victim.entries if each.of != each.key.text], *heads]:
             text = entry.key.text
@@ -137,15 +194,21 @@ class SimulatedTier:
             size = entry.size - OVERHEAD + RECORD_BYTES
             if head.is_over(now):
                 self._forget(entry)
-            elif size <= left and (self._has_slices(entry) or self._cool(entry.key.digest)):
+            elif (
+                size <= left
+                and (self._has_slices(entry) or self._cool(entry.key.digest))
+                and directory.has_room_for(size, worker)
+            ):
                 del self._place[text]
                 left -= size
-                self.write(entry, now)
+                self._append(entry, directory, worker, now)
             else:
                 self._forget(entry)
                 if isinstance(entry, SimulatedSlice):
                     self.leave(head, now)  # it goes along
                 self.leave(entry, now)
+        directory.sealed.popleft()
+        directory.used -= victim.end
 
     def _has_slices(self, entry: SimulatedRecord) -> bool:
         """Whether it is the head of slices that are here: it is judged after those of its own segment."""

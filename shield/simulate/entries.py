@@ -96,6 +96,10 @@ class SimulatedEntry:
         """The text of the entry that it is, or is part of."""
         return self.key.text
 
+    @property
+    def entry_key(self) -> SimulatedKey:
+        return self.key
+
     def as_head(self, slice_bytes: int) -> SimulatedEntry:
         """The record of its head, where the body is in slices."""
         made = SimulatedEntry(self.key, self.status, self.length, self.freshness, 0)
@@ -126,10 +130,11 @@ class _SliceName:
 class SimulatedSlice:
     """One slice of the entry `of`, whose whole body has `total` bytes, on a disk."""
 
-    __slots__ = ("key", "of", "size", "slice_bytes", "total")
+    __slots__ = ("entry_key", "key", "of", "size", "slice_bytes", "total")
 
     def __init__(self, key: SimulatedKey, number: int, total: int, slice_bytes: int) -> None:
         self.key = _SliceName(key, number)
+        self.entry_key = key
         self.of = key.text
         self.total = total
         self.slice_bytes = slice_bytes

@@ -7,13 +7,14 @@ paths, so that their results tell how far one can be trusted.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import xxhash
 
-from shield.rules.logged import LineKind, LoggedPart, LoggedRequest, LogReader
+from shield.rules.logged import LineKind, LoggedPart, LoggedRequest, LogReader, trouble_of
 
 HEAD = 1 << 15
 """The bit in a request's status that marks HEAD."""
@@ -45,6 +46,11 @@ class LoggedTraffic:
     def span(self) -> tuple[float, float]:
         """The times of the first and the last request."""
         return (self._at[0], self._at[-1]) if self._at else (0.0, 0.0)
+
+    def gap(self) -> tuple[float, float]:
+        """The longest time between two requests that follow each other: from and to."""
+        before, after = max(pairwise(self._at), key=lambda pair: pair[1] - pair[0], default=(0.0, 0.0))
+        return before, after
 
     def add(self, request: LoggedRequest) -> None:
         numbers = self._numbers
@@ -103,6 +109,8 @@ class LogTally:
     answered: int = 0  # by the cache in front
     other: int = 0
     unreadable: int = 0
+    unreadable_files: int = 0
+    trouble: str = ""  # the first unreadable line, and what is wrong with it
     own_hits: int = 0  # lines of this node's log that are hits
     own: int = 0
     first: float = 0.0
@@ -124,23 +132,34 @@ class Gathering:
         number = 1 if self.share >= 1.0 else max(1, min(SAMPLES, int(1.0 / self.share)))
         self.samples = [LoggedTraffic() for _ in range(number)]
 
-    def take(self, lines: Iterable[str]) -> None:
-        """The lines of one file."""
-        read = LogReader().read
-        self._take((read(line), bool(line.strip()), _own(line)) for line in lines)
+    def take(self, lines: Iterable[str], name: str = "") -> None:
+        """The lines of one file, whose name is for people."""
+        reader = LogReader()
+        read = reader.read
+        self._take(name, ((read(line), line, _own(line)) for line in lines), reader.trouble)
 
-    def take_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def take_rows(self, rows: Iterable[Mapping[str, Any]], name: str = "") -> None:
         """The rows of a table, as named fields."""
         read = LogReader().read_fields
-        self._take((read(row), True, str(row.get("cache") or "") if "target" in row else "") for row in rows)
+        owns = ((read(row), row, str(row.get("cache") or "") if "target" in row else "") for row in rows)
+        self._take(name, owns, trouble_of)
 
-    def _take(self, requests: Iterable[tuple[LoggedRequest | None, bool, str]]) -> None:
-        """Requests, each with whether anything was said at all, and this node's result of it, "" for others' logs."""
+    def _take(
+        self, name: str, requests: Iterable[tuple[LoggedRequest | None, Any, str]], trouble: Callable[[Any], str]
+    ) -> None:
+        """Requests, each with what it was read from, and this node's result of it, "" for others' logs."""
         tally, samples, share = self.tally, self.samples, self.share
-        for request, is_said, own in requests:
+        unreadable = tally.unreadable
+        for number, (request, said, own) in enumerate(requests, 1):
             tally.lines += 1
             if request is None:
-                tally.unreadable += is_said
+                if isinstance(said, str) and not said.strip():
+                    continue
+                tally.unreadable += 1
+                tally.trouble = tally.trouble or f"{name}:{number}: {trouble(said)}"
+                tally.unreadable_files += tally.unreadable == unreadable + 1
+                continue
+            if request.kind is LineKind.COMMENT:
                 continue
             if request.kind is LineKind.OTHER:
                 tally.other += 1
@@ -166,6 +185,12 @@ class Gathering:
     def finish(self) -> None:
         for sample in self.samples:
             sample.sort()
+
+    def gap(self) -> tuple[float, float]:
+        """The longest time in which no request of any sample came, from and to; at most that of the log."""
+        # With several samples the shortest: each has its own gaps beside the log's.
+        gaps = [each.gap() for each in self.samples if len(each)]
+        return min(gaps, key=lambda gap: gap[1] - gap[0], default=(0.0, 0.0))
 
 
 def _own(line: str) -> str:

@@ -88,10 +88,52 @@ def test_logs_may_be_many_and_packed(tmp_path: Path, log: Path) -> None:
 def test_a_log_may_come_by_standard_input_with_any_bytes(tmp_path: Path) -> None:
     words = ["simulate", "--config", str(config(tmp_path, "a.yaml")), "--log", "-"]
 
-    found = CliRunner().invoke(_app, words, input=b"\xff\xfe\n" + line("/a", 1.0).encode() + b"\n")
+    found = CliRunner().invoke(_app, words, input=b"\xff\x80\n" + line("/a", 1.0).encode() + b"\n")
 
     assert found.exit_code == 0, found.output
     assert "1 requests from" in found.stdout and "1 lines couldn't be read" in found.stdout
+
+
+def test_a_log_may_come_packed_by_standard_input_and_not_packed_under_a_packed_name(tmp_path: Path) -> None:
+    words = ["simulate", "--config", str(config(tmp_path, "a.yaml")), "--json", "--log", "-", "-"]
+    unpacked = tmp_path / "a.log.gz"
+    unpacked.write_bytes(b"\xef\xbb\xbf" + line("/a", 1.0).encode())  # with a mark that the text is UTF-8
+
+    found = CliRunner().invoke(_app, [*words, str(unpacked)], input=gzip.compress(line("/b", 1.0).encode()))
+
+    assert found.exit_code == 0, found.output
+    log = json.loads(found.stdout)["log"]
+    assert (log["lines"], log["requests"], log["unreadable"]) == (2, 2, 0)
+
+
+def test_lines_that_count_for_nothing_are_told_with_the_first_and_its_trouble(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.log", tmp_path / "bad.log"
+    post = line("/a", 2.0).replace("GET", "POST")
+    good.write_text("\n".join([line("/a", 1.0), "", "hello", "{", post]))
+    bad.write_text("hello\n")
+
+    said = " ".join(run("--config", config(tmp_path, "a.yaml"), "--log", good, bad).stdout.split())
+
+    assert f"3 lines in 2 files couldn't be read; the first is {good}:3: of no known format" in said
+    assert "1 more lines were left out: no GET or HEAD" in said
+
+
+def test_a_long_time_without_requests_is_pointed_out(tmp_path: Path) -> None:
+    log = tmp_path / "gap.log"
+    log.write_text("\n".join([line("/a", 0.0), *[line("/a", 1e9 + 3600.0 * n) for n in range(100)]]))
+
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log)
+
+    assert "No request is from between 1970-01-01 00:00:00 and 2001-09-09 01:46:40" in found.stdout
+
+
+def test_a_log_without_any_size_is_pointed_out(tmp_path: Path) -> None:
+    log = tmp_path / "heads.log"
+    log.write_text(line("/a", 1.0).replace("GET", "HEAD"))
+
+    found = run("--config", config(tmp_path, "a.yaml"), "--log", log)
+
+    assert "No line has the size of an object" in found.stdout and "guessed" not in found.stdout
 
 
 def test_a_sweep_tries_sizes_and_draws_them(tmp_path: Path, log: Path) -> None:
@@ -184,11 +226,17 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     settings, broken, empty = config(tmp_path, "a.yaml"), tmp_path / "broken.gz", tmp_path / "other.log"
     broken.write_bytes(gzip.compress(b"x" * 1000)[:-9])
     empty.write_text("hello\n")
+    nothing, zstd = tmp_path / "nothing.log", tmp_path / "a.log.zst"
+    nothing.touch()
+    zstd.write_bytes(b"\x28\xb5\x2f\xfd....")
 
     for path, said in (
         (tmp_path / "none.log", "none.log: can't be read: No such file or directory"),
         (broken, "broken.gz: can't be read"),
-        (empty, "none of 1 lines is a GET or HEAD of an object; expected JSON of this node"),
+        (empty, "none of 1 lines is a GET or HEAD of an object; expected a line of JSON each"),
+        (empty, "other.log:1: of no known format"),
+        (nothing, "nothing.log: nothing is in it"),
+        (zstd, "a.log.zst: can't be read: it is packed by zstd: expected text, packed by gzip or not"),
     ):
         found = run("--config", settings, "--log", path)
         assert found.exit_code == 2
@@ -337,6 +385,6 @@ def test_logs_and_listings_may_be_in_a_bucket(
         assert found.exit_code == 2 and said in found.stderr
     bucket.put("cdn/torn.gz", gzip.compress(b"".join(lines))[:-12])
     found = run(*words, "--log", "s3://logs/cdn/torn.gz")
-    assert found.exit_code == 2 and "torn.gz: can't be read: Compressed file ended" in found.stderr
+    assert found.exit_code == 2 and "torn.gz: can't be read: its gzip breaks off" in found.stderr
     monkeypatch.setitem(sys.modules, "obstore", None)
     assert "pip install 'shield[tables]'" in run(*words, "--log", "s3://logs/cdn/E1.2026*").stderr

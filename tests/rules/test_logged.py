@@ -69,6 +69,7 @@ def test_json_of_others_names_its_fields_differently(name: str) -> None:
         ("cloudflare", "CacheCacheStatus", "hit"),
         ("fastly", "response_state", "HIT-STALE-CLUSTER"),
         ("fastly", "response_state", "SYNTH"),
+        ("nginx", "upstream_cache_status", "UPDATING"),  # while somebody else's request goes on
     ],
 )
 def test_what_the_cache_in_front_answered_is_told_apart(name: str, field: str, word: str) -> None:
@@ -90,6 +91,7 @@ def test_what_the_cache_in_front_answered_is_told_apart(name: str, field: str, w
         ),
         ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 404 3 "-" "x"', told(status=404)),
         ('- - - [29/Nov/2025:14:00:00 +0000] "GET /a?w=1 HTTP/1.1" 200 - "-" "x"', told(size=-1, sent=0)),
+        (r'::1 - - [29/Nov/2025:14:00:00 +0000] "GET /\xC3\xA4\x22\\ö\"%5C HTTP/1.1" 200 3', told('/ä"\\ö"%5C')),
     ],
 )
 def test_the_combined_format(line: str, expected: LoggedRequest) -> None:
@@ -104,13 +106,35 @@ def test_the_combined_format(line: str, expected: LoggedRequest) -> None:
         '- - - [29/Nov/2025:14:00:00 +0000] "GET /a HTTP/1.1" 400 3 "-" "x" cache=refused reason=bad-path',
         json.dumps({"time": AT, "method": "GET", "target": "/live", "status": 200, "bytes": 2, "cache": "health"}),
         json.dumps({"time": AT, "method": "PURGE", "target": "/a", "status": 200, "bytes": 2, "cache": "purge"}),
-        "#Version: 1.0",
     ],
 )
 def test_requests_for_no_object_are_others(line: str) -> None:
     found = read(line)
 
     assert found is not None and found.kind is LineKind.OTHER
+
+
+def test_comments_are_no_requests_at_all() -> None:
+    found = read("#Version: 1.0")
+
+    assert found is not None and found.kind is LineKind.COMMENT
+
+
+def test_what_a_cache_knows_not_to_keep_goes_on() -> None:
+    assert read(json.dumps(JSON_LINES["fastly"] | {"response_state": "HITPASS"})) == told()
+
+
+def test_tables_with_gaps_have_no_whole_numbers_and_fields_without_a_value() -> None:
+    gaps = {"method": None, "EdgeResponseBodyBytes": None, "EdgeResponseStatus": 200.0, "EdgeResponseBytes": 3.0}
+
+    assert read(json.dumps(JSON_LINES["cloudflare"] | gaps)) == told()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["<134>2025-11-29T14:00:00Z cache-fra1 s3log[1234]: ", "Nov 29 14:00:00 edge-1 nginx: "]
+)
+def test_what_syslog_writes_before_json_is_no_part_of_it(prefix: str) -> None:
+    assert read(prefix + json.dumps(JSON_LINES["fastly"])) == told()
 
 
 @pytest.mark.parametrize(
@@ -124,12 +148,32 @@ def test_requests_for_no_object_are_others(line: str) -> None:
         '{"target": "/a", "status": 200}',
         '{"target": "/a", "status": 200, "time": NaN}',
         '{"target": "/aaa [200 more]", "status": 200, "time": 1}',
+        '{"target": "/\\ud800", "status": 200, "time": 1}',  # half a character
         '- - - [99/Nov/2025:14:00:00 +0000] "GET /a HTTP/1.1" 200 3',
         "a\tb",
+        "<134>1 no JSON: {",
     ],
 )
 def test_other_lines_are_unreadable(line: str) -> None:
     assert read(line) is None
+    assert LogReader().trouble(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("hello", "of no known format"),
+        ('{"target": "/a"', "no JSON object that ends on its line"),
+        ('{"status": 200, "time": 1}', "no target: expected one of the fields target, request_uri,"),
+        ('{"target": "/a", "time": 1}', "no status: expected one of the fields status,"),
+        ('{"target": "/a", "status": 200}', "no time: expected one of the fields time,"),
+        ('{"target": "/a", "status": 200, "time": "noon"}', "no time that is understood: noon"),
+        ('- - - [99/Nov/2025:14:00:00 +0000] "GET /a HTTP/1.1" 200 3', "no time that is understood: 99/Nov"),
+        ("2025-11-29\t14:00:00", "no target: expected one of the fields"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said(line: str, said: str) -> None:
+    assert LogReader().trouble(line).startswith(said)
 
 
 def test_cloudfront_names_its_columns_and_tells_what_it_answered() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from shield.rules.freshness import Freshness
-from shield.simulate.disks import RECORD_BYTES, SimulatedTier, SimulatedTierTerms
+from shield.rules.rendezvous import Rendezvous
+from shield.simulate.disks import RECORD_BYTES, SimulatedDirectoryTerms, SimulatedTier, SimulatedTierTerms
 from shield.simulate.entries import SimulatedEntry, SimulatedKey, SimulatedSlice, slice_text
 
-TERMS = SimulatedTierTerms("ssd", 1 << 20, 128 << 10)
+TERMS = SimulatedTierTerms("ssd", (SimulatedDirectoryTerms(1 << 20, 128 << 10),))
 _FIXED = RECORD_BYTES + 3
 
 
@@ -139,3 +140,46 @@ def test_slices_of_another_version_are_not_kept() -> None:
         made.write(entry(number), 0.0)
 
     assert slice_text(b"000", 1) not in left
+
+
+def of_owner(number: int, owner: int) -> SimulatedEntry:
+    made = entry(number)
+    made.key.owner = owner
+    return made
+
+
+def test_each_worker_writes_a_segment_of_its_own_for_which_room_is_kept() -> None:
+    alone, both, fewest = tier(), tier(), [128, 128]
+    for number in range(400):
+        alone.write(of_owner(number, 0), 0.0)
+        both.write(of_owner(number, number % 2), 0.0)
+        if number > 200:
+            numbers = len(held(alone, range(400))), len(held(both, range(400)))
+            fewest = [min(pair) for pair in zip(fewest, numbers, strict=True)]
+
+    assert fewest == [6 * 16 + 1, 5 * 16 + 2]  # of eight segments of sixteen; one is to spare
+
+
+def test_hot_entries_of_one_worker_go_on_in_the_segment_of_the_worker_that_needs_room() -> None:
+    made = tier(*range(4))
+    for number in range(17):
+        made.write(of_owner(number, 1), 0.0)
+    for number in range(17, 115):
+        made.write(of_owner(number, 0), 0.0)
+
+    assert held(made, range(17)) == [*range(4), 16]
+
+
+def test_directories_keep_what_is_theirs_whatever_the_others_have_to_give_up() -> None:
+    half = SimulatedDirectoryTerms(512 << 10, 64 << 10, "/a"), SimulatedDirectoryTerms(512 << 10, 64 << 10, "/b")
+    made = SimulatedTier(SimulatedTierTerms("ssd", half), lambda digest: 0)
+    ring = Rendezvous([b"/a", b"/b"])
+    theirs = {place: [n for n in range(800) if ring.owner(entry(n).key.digest) == place] for place in (0, 1)}
+
+    first, *_ = theirs[0]
+    made.write(entry(first), 0.0)
+    for number in theirs[1]:
+        made.write(entry(number), 0.0)
+
+    assert made.has_reclaimed and made.find(b"%03d" % first) is not None
+    assert 40 <= len([n for n in theirs[1] if made.find(b"%03d" % n) is not None]) <= 63

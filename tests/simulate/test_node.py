@@ -15,7 +15,7 @@ import pytest
 from shield.build.simulation import simulation_terms
 from shield.config.settings import Settings
 from shield.rules.egress import FetchReason
-from shield.simulate.disks import SimulatedTierTerms
+from shield.simulate.disks import SimulatedDirectoryTerms, SimulatedTierTerms
 from shield.simulate.node import FetchAccount, SimulatedCounts, SimulatedNode, SimulationTerms, received, replayed
 from shield.simulate.results import Foretold, Replayed, foretold
 from shield.simulate.traffic import Gathering
@@ -52,6 +52,10 @@ def line(target: str, at: float, *, status: int = 200, size: int = 1000, method:
 
 def run(terms: SimulationTerms, *lines: str) -> SimulatedCounts:
     return replayed(terms, gathered(lines).samples)[0]
+
+
+def ssd(capacity: int, segment_bytes: int) -> SimulatedTierTerms:
+    return SimulatedTierTerms("ssd", (SimulatedDirectoryTerms(capacity, segment_bytes),))
 
 
 def fetched(counts: SimulatedCounts) -> dict[str, tuple[int, int]]:
@@ -288,7 +292,7 @@ def test_several_workers_have_one_fetch_and_a_copy_each(plain: SimulationTerms) 
 
 def test_disks_have_what_ram_has_no_room_for(plain: SimulationTerms) -> None:
     lines = [line(f"/o/{number}", float(turn)) for turn, number in enumerate(zipf(4000, 1000))]
-    disk = SimulatedTierTerms("ssd", 64 << 20, 1 << 20)
+    disk = ssd(64 << 20, 1 << 20)
 
     without, with_disk = run(plain, *lines), run(replace(plain, tiers=(disk,)), *lines)
 
@@ -305,7 +309,7 @@ def test_a_full_disk_admits_what_is_asked_for_again_only(plain: SimulationTerms)
     wonders = [line(f"/w/{turn}", float(turn)) for turn in range(6000)]
     hot = [line(f"/o/{turn % 600}", 0.5 + turn) for turn in range(6000)]
     lines = [each for pair in zip(wonders, hot, strict=True) for each in pair]
-    disk = SimulatedTierTerms("ssd", 4 << 20, 128 << 10)
+    disk = ssd(4 << 20, 128 << 10)
 
     everything = run(replace(plain, tiers=(disk,)), *lines)
     repeated = run(replace(plain, tiers=(disk,), remembered=4000), *lines)
@@ -314,17 +318,14 @@ def test_a_full_disk_admits_what_is_asked_for_again_only(plain: SimulationTerms)
 
 
 def test_a_part_of_the_keys_has_the_same_part_of_the_room() -> None:
-    assert SimulatedTierTerms("ssd", 100 << 20, 1 << 20).part(0.5) == SimulatedTierTerms(
-        "ssd", 50 << 20, 512 << 10, share=0.5
-    )
-    assert SimulatedTierTerms("ssd", 1 << 20, 1 << 17).part(1e-9).segment_bytes == 1
+    half = SimulatedTierTerms("ssd", (SimulatedDirectoryTerms(50 << 20, 512 << 10),), share=0.5)
+    assert ssd(100 << 20, 1 << 20).part(0.5) == half
+    assert ssd(1 << 20, 1 << 17).part(1e-9).directories[0].segment_bytes == 1
 
 
 def test_parts_without_a_place_follow_each_other_and_are_counted(plain: SimulationTerms) -> None:
     size, piece = 4 << 20, 1 << 20
-    terms = replace(
-        plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=piece, sizes={b"/v": size}
-    )
+    terms = replace(plain, tiers=(ssd(64 << 20, 1 << 20),), slice_bytes=piece, sizes={b"/v": size})
     lines = [line("/v", float(turn), status=206, size=piece) for turn in range(8)]  # watched twice
 
     counts = run(terms, *lines)
@@ -334,7 +335,7 @@ def test_parts_without_a_place_follow_each_other_and_are_counted(plain: Simulati
 
 
 def test_little_of_a_slice_is_fetched_exactly_once_and_then_as_a_whole(plain: SimulationTerms) -> None:
-    terms = replace(plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=1 << 20)
+    terms = replace(plain, tiers=(ssd(64 << 20, 1 << 20),), slice_bytes=1 << 20)
     known = line("/v", 0.0, status=206, size=2, range="bytes=4194302-4194309")  # it ends there
     lines = [line("/v", 1.0 + turn, status=206, size=100, range=f"bytes={turn}-{turn + 99}") for turn in range(3)]
 
@@ -345,7 +346,7 @@ def test_little_of_a_slice_is_fetched_exactly_once_and_then_as_a_whole(plain: Si
 
 
 def test_little_of_the_last_slice_does_not_bring_that_slice(plain: SimulationTerms) -> None:
-    terms = replace(plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=1 << 20)
+    terms = replace(plain, tiers=(ssd(64 << 20, 1 << 20),), slice_bytes=1 << 20)
     terms = replace(terms, sizes={b"/v": 4 << 20})
     known = line("/v", 0.0, status=206, size=1 << 20, range="bytes=3145728-4194303")
 
@@ -355,7 +356,7 @@ def test_little_of_the_last_slice_does_not_bring_that_slice(plain: SimulationTer
 
 
 def test_of_a_large_body_that_broke_off_only_the_beginning_is_fetched(plain: SimulationTerms) -> None:
-    terms = replace(plain, tiers=(SimulatedTierTerms("ssd", 64 << 20, 1 << 20),), slice_bytes=1 << 20)
+    terms = replace(plain, tiers=(ssd(64 << 20, 1 << 20),), slice_bytes=1 << 20)
     terms = replace(terms, sizes={b"/v": 50 << 20})
 
     counts = run(terms, line("/v", 0.0, size=(2 << 20) + 9, broken=True), line("/v", 1.0, size=2 << 20, broken=True))

@@ -19,14 +19,14 @@ _GB = 1e9
 _FEW_ENTRIES = 200  # in a sample's RAM: fewer behave differently
 _COLUMNS = 4  # of nodes in one table
 _TITLE = "Simulated from access logs"
+_LONG_GAP = 0.3  # of the log's time
 _FEW_SECONDS = 86400.0  # in less than a day, not all hours of traffic are seen
 
 
 def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> list[str]:
     """What the figures are of, and what the logs didn't tell."""
     tally = gathered.tally
-    first, last = (datetime.fromtimestamp(at, UTC) for at in (tally.first, tally.last))
-    said = [f"{tally.requests:,} requests from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"]
+    said = [f"{tally.requests:,} requests from {_shown(tally.first)} to {_shown(tally.last)} UTC"]
     if warm_up:
         said.append(f"The first {warm_up:.0%} of that time only filled the caches")
     if gathered.share < 1.0:
@@ -49,14 +49,31 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
             )
     if tally.answered:
         said.append(f"{tally.answered:,} more lines were left out: the CDN answered them from its cache")
+    if tally.other:
+        said.append(
+            f"{tally.other:,} more lines were left out: no GET or HEAD that a node looks up (other methods, refused "
+            "requests, health checks)"
+        )
     if tally.unreadable:
-        said.append(f"{tally.unreadable:,} lines couldn't be read")
+        files = f" in {tally.unreadable_files} files" if tally.unreadable_files > 1 else ""
+        said.append(f"{tally.unreadable:,} lines{files} couldn't be read; the first is {tally.trouble}")
     if tally.own > tally.requests // 2 and not tally.own_hits:
         said.append("The node's log has no hits, so that these figures are of misses only: set access_log.hits: 1")
+    before, after = gathered.gap()
+    if after - before > max(_LONG_GAP * (tally.last - tally.first), _FEW_SECONDS):
+        said.append(
+            f"No request is from between {_shown(before)} and {_shown(after)}: if files are missing, or a line's "
+            "time is wrong, the price of a month is too low"
+        )
     if tally.last - tally.first < _FEW_SECONDS:
         said.append("The log covers less than a day: the price of a month may be far off")
     guessed = max((each.guessed for each in found), default=0.0)
-    if guessed:
+    if guessed and all(each.guessed + each.refused > 1.0 - 1e-9 for each in found):
+        said.append(
+            "No line has the size of an object, so that bodies count as empty here, and bytes and prices are far too "
+            "low: give a listing (--sizes)"
+        )
+    elif guessed:
         share = max(each.guessed_bytes for each in found)
         said.append(
             f"Sizes were guessed for {guessed:.1%} of requests and {share:.1%} of origins' bytes: no line has them"
@@ -70,6 +87,10 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
     if not all(each.money for each in found):
         said.append("Origins without a price (origins.NAME.price) cost nothing here")
     return said
+
+
+def _shown(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def rows(found: Sequence[Foretold]) -> list[list[str]]:

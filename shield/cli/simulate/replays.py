@@ -21,7 +21,8 @@ from shield.store.upkeep.listing import entries
 STORE = "store"
 """In place of a listing: the cache directories of the settings."""
 
-_EXPECTED = "expected JSON of this node, nginx, Cloudflare or Fastly, or the combined or CloudFront's format"
+_EXPECTED = "expected a line of JSON each (this node's, nginx's, Cloudflare's, Fastly's), combined, or CloudFront's"
+_NAMED = 3  # logs of many that a message names
 
 
 class UnreadableLogError(ShieldError):
@@ -34,21 +35,22 @@ def gathered(logs: Sequence[str], share: float, *, takes_answered: bool, sample:
     try:
         for name in files_of(logs):
             if is_columnar(name):
-                gathering.take_rows(_rows(name))
+                gathering.take_rows(_rows(name), name)
                 continue
             with text_of(name) as lines:
-                gathering.take(lines)
+                gathering.take(lines, name)
     except TableError as error:
         raise UnreadableLogError(str(error)) from None
     gathering.finish()
     tally = gathering.tally
     if not tally.requests:
-        said = f"none of {tally.lines} lines is a GET or HEAD of an object"
+        said = f"none of {tally.lines} lines is a GET or HEAD of an object" if tally.lines else "nothing is in it"
         if tally.answered:
             said += f", but for {tally.answered} that the CDN answered itself (--cdn-hits counts them)"
         elif tally.unreadable:
-            said += f"; {_EXPECTED}"
-        raise UnreadableLogError(f"{', '.join(logs)}: {said}")
+            said += f"; {_EXPECTED}; {tally.trouble}"
+        more = f" and {len(logs) - _NAMED} more" if len(logs) > _NAMED else ""
+        raise UnreadableLogError(f"{', '.join(logs[:_NAMED])}{more}: {said}")
     if not any(map(len, gathering.samples)):
         raise UnreadableLogError(f"--sample {sample}: no request is in a sample; expected a larger share")
     return gathering

@@ -355,6 +355,7 @@ class Log:
                     return writer
                 continue  # the kept records have filled it
             self.seal()
+            self.room.await_spare()
             self.room.make(self.segment_bytes)  # mostly there already: the last call made it as a spare
             if self._roll():
                 self.room.make_spare()

@@ -6,6 +6,7 @@ process that ends between two of these steps leaves no index value without its r
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from itertools import islice, takewhile
 
@@ -17,6 +18,8 @@ from shield.store.directory.reclaim import Drain, NoRoomError
 from shield.store.directory.record import ALIGN
 
 _RESERVE = 4 << 20  # of disk space, so that something can be given up when the disk is full
+_LOOK, _LOOKS = 0.01, 500  # seconds between looks whether another worker has made room, and how many at most
+_pause = threading.Event().wait
 _INDEX_BYTES = 400  # of the index's limit for each entry: it takes less than half, later heads the rest
 
 
@@ -73,6 +76,21 @@ class Room:
         """Make room for the next segment now, while the current one has room for the records to be kept."""
         with suppress(NoRoomError):
             self.make(self.segment_bytes)
+
+    def await_spare(self) -> None:
+        """Wait while others make room for a segment, some seconds at most. What this worker gave up instead, without
+        a segment of its own that is open, would be lost: it couldn't keep what is hot.
+        """
+        calm = 0  # looks at which nobody was at it: between two segments, somebody is for a moment
+        for _ in range(_LOOKS):
+            if self.reclaiming or calm > 1 or self.has_segment():
+                return
+            calm = 0 if self._do_others_reclaim() else calm + 1
+            _pause(_LOOK)
+
+    def _do_others_reclaim(self) -> bool:
+        rows = [row for _, row in self._index.rows()]
+        return any(row.state == State.DRAINING and row.worker != self._worker for row in rows)
 
     def has_segment(self) -> bool:
         """Whether there is room for another segment."""

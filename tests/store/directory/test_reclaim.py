@@ -13,7 +13,7 @@ from shield.errors import StoreError
 from shield.messages import Part
 from shield.rules.freshness import Freshness
 from shield.store.directory.directory import CacheDirectory, DirectoryHealth
-from shield.store.directory.index import Index
+from shield.store.directory.index import Index, Row, State
 from shield.store.directory.reclaim import Fate, ReclaimCandidate
 from shield.store.directory.record import RecordKind
 from tests.store.faulty_files import FaultyFiles
@@ -389,4 +389,30 @@ def test_a_full_disk_takes_what_the_judge_would_keep(tmp_path: Path) -> None:
     assert content(directory, "new") == body("new", 20_000)
     assert content(directory, "r0") is None
     assert directory.health is DirectoryHealth.WELL
+    directory.close()
+
+
+def test_the_spare_that_another_worker_is_making_is_awaited(
+    tmp_path: Path, judge: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this one would give up a segment while it has none open, and what is hot there would be lost."""
+    judge.fate, judge.fates = Fate.DROP, {"hot": Fate.KEEP}
+    directory = opened(tmp_path, judge=judge)
+    room, index, size, other = directory._log.room, directory.index, directory._log.segment_bytes, 1 << 20
+    directory.commit([draft("hot", 1000)])
+    fillers = (draft(f"f{number}", 9000) for number in range(9999))
+    while room.fits(2 * size, index.counters()):  # until there is one to spare
+        directory.commit([next(fillers)])
+    with index.write() as change:
+        change.set_row(other, Row(State.DRAINING, 7, size))
+
+    def pause(seconds: float) -> None:
+        with index.write() as change:
+            change.set_row(other, None)
+
+    monkeypatch.setattr("shield.store.directory.room._pause", pause)
+    while not judge.names:
+        directory.commit([next(fillers)])
+
+    assert content(directory, "hot") == body("hot", 1000)
     directory.close()
