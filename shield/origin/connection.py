@@ -143,7 +143,7 @@ class Connection:
         if not self.closed:
             self.closed = True
             if self._brake is not None:
-                self._brake.release()
+                self._brake.end()
             self._alarm.cancel()
             self._transport.abort()
 

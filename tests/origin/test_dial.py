@@ -215,27 +215,6 @@ def test_a_connection_that_the_origin_ends_at_once_is_an_error_and_no_wait(new_l
 
 
 @on_both_loops
-def test_an_opening_that_is_given_up_at_any_moment_leaves_no_cycle(new_loop: LoopFactory) -> None:
-    async def scenario() -> None:
-        async with Origin(hello) as origin:
-            pool = Pool(endpoint(origin.port))
-            for turns in range(8):
-                fetch = asyncio.create_task(get(pool))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                fetch.cancel()
-                await asyncio.wait((fetch,))
-                pool.close_idle()
-                del fetch
-            await settled(pool)
-            assert cycles() == {}
-            await pool.close()
-
-    with no_descriptor_left(), uncollected():
-        run(new_loop, scenario)
-
-
-@on_both_loops
 def test_an_opening_that_fails_leaves_no_cycle(new_loop: LoopFactory) -> None:
     async def scenario() -> None:
         pool = Pool(endpoint(closed_port()))
