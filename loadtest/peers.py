@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import statistics
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ from loadtest.client import Crowd, Rate, Wrk, crowd
 from loadtest.origin import body
 from loadtest.processes import Process, free_port, raise_descriptor_limit
 from loadtest.servers import SERVERS, Place, installed, shield_before
+from tests.doubles.certificates import Authority
 
 SERVER_CORE = 0
 CLIENT_CORE = 1
@@ -65,7 +67,8 @@ class Sample:
 class Bench:
     """The origin, the servers, and what is measured on them."""
 
-    def __init__(self, origin: Process, servers: Sequence[Process], wrk: Wrk) -> None:
+    def __init__(self, origin: Process, servers: Sequence[Process], wrk: Wrk, *, tls: bool = False) -> None:
+        self._tls = tls
         self._origin = origin
         self.servers = servers
         self._wrk = wrk
@@ -81,10 +84,11 @@ class Bench:
         unique = case.kind == "misses"
         path = f"/o/{case.size}/{next(self._serial) if unique else 'same'}"
         for _ in range(2):  # the second says that the first was right
-            if not unique and get(server.port, path) != body(case.size):
+            if not unique and get(server.port, path, tls=self._tls) != body(case.size):
                 raise RuntimeError(f"{server.name} gave a wrong body for {path}")
         asked, spent, began = self._asked(), server.cpu_seconds(), time.monotonic()
-        rate = self._wrk.run(f"http://127.0.0.1:{server.port}{path}", seconds, unique=unique)
+        url = f"{'https' if self._tls else 'http'}://127.0.0.1:{server.port}{path}"
+        rate = self._wrk.run(url, seconds, unique=unique)
         spent, took = server.cpu_seconds() - spent, time.monotonic() - began
         return Sample(
             cost=spent / max(1, rate.requests) * 1e6,
@@ -128,9 +132,11 @@ class Collapse:
     peak_bytes: int
 
 
-def get(port: int, path: str, *, host: str = "images.example.com") -> bytes:
-    """The body of the answer, whatever its status."""
+def get(port: int, path: str, *, host: str = "images.example.com", tls: bool = False) -> bytes:
+    """The body of the answer, whatever its status; over TLS from a server that anybody may be."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    if tls:
+        connection = HTTPSConnection("127.0.0.1", port, timeout=30, context=ssl._create_unverified_context())
     try:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().read()
@@ -149,7 +155,9 @@ def _doubt(rate: Rate, gets: int, *, unique: bool) -> str:
 
 
 @contextlib.contextmanager
-def running(servers: Mapping[str, Callable[[Place], list[str]]], connections: int) -> Iterator[Bench]:
+def running(
+    servers: Mapping[str, Callable[[Place], list[str]]], connections: int, *, tls: bool = False
+) -> Iterator[Bench]:
     """Everything started, and all of it stopped in the end. `servers` are their commands by name."""
     descriptors = raise_descriptor_limit()
     shm = Path("/dev/shm")
@@ -160,13 +168,16 @@ def running(servers: Mapping[str, Callable[[Place], list[str]]], connections: in
         command = [sys.executable, "-m", "loadtest.origin", str(origin_port)]
         started.append(Process("origin", command, core=CLIENT_CORE, port=origin_port, log=directory / "origin.log"))
         started[0].wait_until_it_listens()
+        certified = directory if tls else None
+        if tls:
+            Authority().write_server(directory, "images.example.com")
         for name, command_of in servers.items():
-            place = Place(directory / name, free_port(), free_port(), origin_port, descriptors)
+            place = Place(directory / name, free_port(), free_port(), origin_port, descriptors, tls=certified)
             place.directory.mkdir()
             command = command_of(place)
             started.append(Process(name, command, core=SERVER_CORE, port=place.port, log=directory / f"{name}.log"))
             started[-1].wait_until_it_listens()
-        yield Bench(started[0], started[1:], Wrk(directory, core=CLIENT_CORE, connections=connections))
+        yield Bench(started[0], started[1:], Wrk(directory, core=CLIENT_CORE, connections=connections), tls=tls)
     finally:
         for process in reversed(started):
             process.stop()
@@ -249,6 +260,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--before", type=Path, help="a checkout of another version of Shield, to run beside this one")
     parser.add_argument("--compiled", type=Path, help="a compiled copy of the source, to run beside it (setup.py)")
     parser.add_argument("--connections", type=int, default=32, help="of wrk")
+    parser.add_argument("--tls", action="store_true", help="hits and misses over TLS; not Varnish, which has none")
     parser.add_argument("--clients", type=int, default=1000, help="of the collapse")
     parser.add_argument("--megabytes", type=float, default=20, help="size of the collapse's object")
     parser.add_argument("--spread", type=float, default=2.0, help="seconds that the origin takes to send it")
@@ -263,9 +275,9 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
     wanted = arguments.servers or list(SERVERS)
-    names = [name for name in wanted if installed(name)]
+    names = [name for name in wanted if installed(name) and not (arguments.tls and name == "varnish")]
     for name in set(wanted) - set(names):
-        note(f"{name} is not installed")
+        note(f"{name} is left out: it isn't installed, or has no TLS")
     servers = {name: SERVERS[name] for name in names}
     if arguments.before is not None:
         servers["before"] = shield_before(arguments.before)
@@ -275,10 +287,10 @@ def main() -> int:
     cases = [Case("hits", size) for size in HIT_SIZES if "hits" in arguments.only]
     cases += [Case("misses", size) for size in MISS_SIZES if "misses" in arguments.only]
     try:
-        with running(servers, arguments.connections) as bench:
+        with running(servers, arguments.connections, tls=arguments.tls) as bench:
             if cases:
                 measure_rates(bench, cases, arguments.rounds, arguments.seconds)
-            if "collapse" in arguments.only:
+            if "collapse" in arguments.only and not arguments.tls:
                 size, spread = int(arguments.megabytes * 1e6), int(arguments.spread * 1000)
                 measure_collapses(bench, arguments.collapse_rounds, arguments.clients, size, spread)
     except RuntimeError as error:

@@ -31,7 +31,10 @@ class OnDisk:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server works: its own directory in RAM, its ports and the origin's, and its limit of descriptors."""
+    """Where a server works: its own directory in RAM, its ports and the origin's, and its limit of descriptors.
+
+    `tls` has `server.pem` and `server.key` if clients come by TLS; Varnish has no TLS.
+    """
 
     directory: Path
     port: int
@@ -39,6 +42,7 @@ class Place:
     origin_port: int
     descriptors: int
     disk: OnDisk | None = None
+    tls: Path | None = None
 
     def write(self, name: str, text: str) -> str:
         path = self.directory / name
@@ -74,6 +78,8 @@ def shield_config(place: Place) -> str:
         "probes": {"interval": "off"},  # what requests cost is measured
         "access_log": {"format": "off"},
     }
+    if (tls := place.tls) is not None:
+        settings["tls"] = {"certificate_file": str(tls / "server.pem"), "key_file": str(tls / "server.key")}
     if (disk := place.disk) is not None:
         settings["workers"] = disk.workers
         settings["cache"] = {
@@ -88,6 +94,10 @@ def nginx(place: Place) -> list[str]:
     connections = min(8192, place.descriptors // 2)
     directory, size, files = "cache", f"{CACHE_MIB}m", "max=10000"
     workers, reading, zone = 1, "", 64
+    encrypted, certificate = "", ""
+    if (tls := place.tls) is not None:
+        encrypted = " ssl"
+        certificate = f"ssl_certificate {tls}/server.pem; ssl_certificate_key {tls}/server.key;"
     if (disk := place.disk) is not None:
         # As many files as may be stay open, and are looked at again once a minute; keys take about 128 bytes each.
         open_files = min(disk.objects, place.descriptors - 1000)
@@ -122,7 +132,8 @@ http {{
     keepalive_requests 1000000000;
   }}
   server {{
-    listen 127.0.0.1:{place.port} backlog=4096;
+    listen 127.0.0.1:{place.port}{encrypted} backlog=4096;
+    {certificate}
     location / {{
       proxy_pass http://origin;
       proxy_http_version 1.1;
@@ -155,6 +166,10 @@ backend default {{ .host = "127.0.0.1"; .port = "{place.origin_port}"; }}
 
 
 def haproxy(place: Place) -> list[str]:
+    encrypted = ""
+    if (tls := place.tls) is not None:
+        both = (tls / "server.pem").read_text() + (tls / "server.key").read_text()
+        encrypted = f" ssl crt {place.write('both.pem', both)}"
     config = f"""
 global
   nbthread 1
@@ -170,7 +185,7 @@ cache one
   max-object-size {CACHE_MIB * 2**20 // 2 - 1}
   max-age 3600
 frontend front
-  bind 127.0.0.1:{place.port}
+  bind 127.0.0.1:{place.port}{encrypted}
   default_backend back
 backend back
   http-request cache-use one

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 
-draw = random.SystemRandom().random
-"""From the system: the generator of `random` belongs to whoever seeds it (tests do), and workers that are forked from
-one parent would all draw the same from one of ours."""
+_generator = random.Random()
+draw = _generator.random
+"""From a generator of our own: that of `random` belongs to whoever seeds it (tests do). It is seeded anew in each
+worker: those that are forked from one parent would all draw the same.
+"""
+
+os.register_at_fork(after_in_child=_generator.seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 Field = tuple[bytes, bytes]
 Fields = Sequence[Field]
@@ -45,16 +45,32 @@ class Request:
     `identify` and `identify_by` give it an identifier, which most never need. It has passed so many nodes (`hops`).
     """
 
-    __slots__ = ("_hops", "_identifier", "_namer", "fields", "method", "notable", "target")
+    __slots__ = ("_fields", "_hops", "_identifier", "_namer", "_reader", "method", "notable", "target")
 
-    def __init__(self, method: bytes, target: bytes, fields: list[Field], notable: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: list[Any],
+        notable: dict[bytes, bytes],
+        reader: Callable[[list[Any]], list[Field]] | None = None,
+    ) -> None:
+        """`reader` makes the fields of what is passed when they are first needed, which those of a hit rarely are."""
         self.method = method
         self.target = target
-        self.fields = fields
         self.notable = notable
+        self._fields: list[Field] = fields
+        self._reader = reader
         self._identifier: bytes | None = None
         self._namer: Callable[[Fields], bytes] | None = None
         self._hops = 0
+
+    @property
+    def fields(self) -> list[Field]:
+        """All fields; whoever has the request may change them."""
+        if self._reader is not None:
+            self._fields, self._reader = self._reader(self._fields), None
+        return self._fields
 
     @classmethod
     def of(cls, method: bytes, target: bytes, fields: Iterable[Field] = ()) -> Request:

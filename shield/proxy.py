@@ -29,17 +29,38 @@ from shield.rules.routes import Resource, Route
 from shield.rules.verdict import Verdict, judge_lookup
 from shield.store.entry import Entry
 from shield.store.fifo import use
+from shield.store.packed import SMALL
 from shield.store.plain import plain_of
 from shield.store.tiers import Cold, Store
 from shield.transfer import Transfer
 
 _HOT: Final = 1024  # replies that are kept in a second, beside their entries, as long as they would be the same
 
+_COUNTED: Final = 8  # uses of each that are counted; more don't make its entry stay longer
+_JOINED: Final = 64 << 10  # a body of up to this size is joined to its head for the uses after those
+
 HealthAnswer = Callable[[bytes], tuple[int, bytes]]
 """The status and the JSON on the node's own path, by its query."""
 
 _QUESTIONABLE: Final = frozenset({CDN_LOOP, b"content-length", b"transfer-encoding"})
 """Fields of a loop or of a body: `_objection` looks at them."""
+
+
+class _HotReply:
+    """A reply that stays the same from `began` until `until`, for its route and the node's way of replying."""
+
+    __slots__ = ("began", "packed", "replies", "reply", "route", "until", "uses")
+
+    def __init__(
+        self, reply: Reply, packed: bytearray, route: Route, replies: Replies, began: float, until: float
+    ) -> None:
+        self.reply = reply
+        self.packed = packed
+        self.route = route
+        self.replies = replies
+        self.began = began
+        self.until = until
+        self.uses = 0
 
 
 class Proxy:
@@ -87,31 +108,23 @@ class Proxy:
             answer = self._without_lookup(request, regime or self.in_force.regime, now)
             if answer is not None or method == PURGE:
                 return answer
-        resource = targets.young.get(request.target)
-        if resource is None:
-            try:
-                resource = targets.resolve(request.target)
-            except RequestError as error:
-                return self.refuse(error, request, now)
-        if resource.route.particular:
-            try:
+        try:
+            resource = targets.young.get(request.target) or targets.resolve(request.target)
+            if resource.route.particular:
                 resource = self._specific(resource, request)
-            except RequestError as error:
-                return self.refuse(error, request, now)
+        except RequestError as error:
+            return self.refuse(error, request, now)
         key, store = resource.key, self._store
         if not notable:
-            hot = store.beside.get(key.text)
-            if hot is not None and store.is_settled() and method == b"GET":
-                status, head, parts, length, outcome, packed, route, replies, began, until = hot
-                if began <= now < until and route is resource.route and replies is self.replies:
-                    use(packed)
-                    return Reply(status, head, parts, length, outcome, route.name)
+            kept: _HotReply | None = store.beside.get(key.text)
+            if kept is not None and method == b"GET" and self._holds(kept, resource.route, now):
+                return kept.reply
             plain = store.plain(key, now)
             if plain is not None:
                 reply = self.replies.of_plain(plain, resource, with_body=method == b"GET")
                 if plain.packed is not None and method == b"GET" and len(store.beside) < _HOT:
-                    kept = (reply.status, reply.head, reply.parts, reply.length, reply.outcome, plain.packed)
-                    store.beside[key.text] = (*kept, resource.route, self.replies, now, plain.until)
+                    made = _HotReply(reply, plain.packed, resource.route, self.replies, now, plain.until)
+                    store.beside[key.text] = made
                 return reply
         entry = store.lookup(key.text)
         in_memory = entry is not None
@@ -127,6 +140,22 @@ class Proxy:
         if notable or now >= entry.plain_hit_until or store.doubted_before:
             return self._judged(request, resource, entry, now, regime, in_memory=in_memory)
         return self.replies.of_plain(plain_of(entry, now), resource, with_body=method == b"GET")
+
+    def _holds(self, kept: _HotReply, route: Route, now: float) -> bool:
+        """Whether a reply is still right. If so it counts as used, and is worth joining if that happens often."""
+        is_in_time = kept.began <= now < kept.until
+        if not is_in_time or kept.route is not route or kept.replies is not self.replies:
+            return False
+        store, reply = self._store, kept.reply
+        if not store.is_settled():
+            return False
+        kept.uses += 1
+        if kept.uses <= _COUNTED:
+            use(kept.packed)
+            is_due = kept.uses == (1 if reply.length <= SMALL else _COUNTED)
+            if is_due and reply.length <= _JOINED and store.has_room_beside(reply.length):
+                reply.is_hot = True
+        return True
 
     def _specific(self, resource: Resource, request: Request) -> Resource:
         """The resource for just this request; RequestError if its route doesn't allow that."""
@@ -193,13 +222,10 @@ class Proxy:
 
     def locate(self, exchange: Exchange, regime: Regime | None = None) -> None:
         """Note the route and the key of an exchange's target, under the regime of its request, if there are any."""
-        targets = (regime or self.in_force.regime).targets
-        resource = targets.young.get(exchange.target)
-        if resource is None:
-            try:
-                resource = targets.resolve(exchange.target)
-            except RequestError:
-                return
+        try:
+            resource = (regime or self.in_force.regime).targets.resolve(exchange.target)
+        except RequestError:
+            return
         exchange.route, exchange.key = resource.route.name, resource.key.text
 
     def identify(self, request: Request) -> None:

@@ -32,10 +32,11 @@ OVER_BUDGET = "the budget of its origins is spent"
 class Reply:
     """A whole response. `head` lacks only a Connection field and the blank line; `length` is of `parts` together.
 
-    `route` is the name of the route of a plain hit; of others it is empty.
+    `route` is the name of the route of a plain hit; of others it is empty. One that `is_hot` will be sent
+    often: it is worth joining, though it may be large, and then kept as `whole`, for connections that stay open.
     """
 
-    __slots__ = ("close", "head", "length", "outcome", "parts", "route", "status")
+    __slots__ = ("close", "head", "is_hot", "length", "outcome", "parts", "route", "status", "whole")
 
     def __init__(
         self, status: int, head: bytes, parts: Sequence[Part], length: int, outcome: Outcome, route: str = ""
@@ -47,6 +48,8 @@ class Reply:
         self.outcome = outcome
         self.route = route
         self.close = False  # the connection must not be used after it
+        self.is_hot = False
+        self.whole: bytes | None = None
 
 
 class Client(Protocol):

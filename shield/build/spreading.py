@@ -91,8 +91,10 @@ def spreader_of(
         is_first=place.worker == 0,
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
-    nodes.orders[TARGET] = spreader.exchange.answer
+    nodes.orders[TARGET] = spreader.answer
+    nodes.early.add(TARGET)
     cluster.copies.covers = cluster.behind.covers = spreader.covers
+    cluster.behind.owes = spreader.owed.lacks
     cluster.position = spreader.position
     return spreader
 
@@ -133,6 +135,27 @@ def passing_directory() -> Path:
     made = tempfile.mkdtemp(prefix="shield-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return Path(made)
+
+
+def bus_following(settings: Settings, spreader: Spreader | None) -> Callable[[ClusterSettings], bool]:
+    """What has a spreader use the bus of other settings, as of `SecretFiles.use_bus`. Whether there is one at all is
+    decided at the start."""
+    used = None if settings.cluster is None else _bus_of(settings.cluster)
+
+    def use(cluster: ClusterSettings) -> bool:
+        nonlocal used
+        wanted, make = _bus_of(cluster), _bus_maker(cluster)
+        if spreader is None or used is None or make is None or wanted == used:
+            return False
+        used = wanted
+        spreader.use_bus(make)
+        return True
+
+    return use
+
+
+def _bus_of(cluster: ClusterSettings) -> tuple[str, str] | None:
+    return None if cluster.bus is None else (cluster.bus.get_secret_value(), cluster.bus_prefix)
 
 
 def _bus_maker(cluster: ClusterSettings) -> Callable[[], Bus] | None:

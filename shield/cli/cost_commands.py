@@ -206,6 +206,6 @@ def prices(
         shield prices
         shield prices --config shield.yaml
     """
-    from shield.cli.cost import prices as run
+    from shield.cli.prices import prices as run
 
     raise typer.Exit(run(config))

@@ -108,12 +108,13 @@ class ClientConnection(ConnectionLife):
             and not self._heads.kept
             and len(data) <= self._bulky_above
         ):
-            plain = self._plain_heads.read(data, self._max_fields)
-            if plain is not None:
+            heads = self._plain_heads
+            request = heads.read(data, self._max_fields)
+            if request is not None:
                 self._heard = True
                 self._now = self._clock()
                 try:
-                    self._answer_plain(*plain)
+                    self._answer_plain(request, not heads.ends)
                 except Exception:
                     log.exception("a request failed")
                     self._refuse(RequestError(500, "internal-error"))
@@ -200,12 +201,17 @@ class ClientConnection(ConnectionLife):
     def _send(self, reply: Reply, keep_alive: bool) -> None:
         transport = self._transport
         if keep_alive and not reply.close:
-            if reply.length <= _JOIN_BELOW:
-                transport.write(b"".join((reply.head, _END, *reply.parts)))
+            whole = reply.whole
+            if whole is None and (reply.length <= _JOIN_BELOW or reply.is_hot):
+                whole = b"".join((reply.head, _END, *reply.parts))
+                if reply.is_hot:
+                    reply.whole = whole
+            if whole is not None:
+                transport.write(whole)
             else:
                 transport.writelines((reply.head, _END, *reply.parts))
-                if not self.ready:
-                    self._held = (id(reply.parts[0]), reply.length)
+            if not self.ready and reply.length > _JOIN_BELOW:
+                self._held = (id(whole or reply.parts[0]), reply.length)
             return
         if reply.length <= _JOIN_BELOW:
             transport.write(b"".join((reply.head, _CLOSE, *reply.parts)))

@@ -3,7 +3,9 @@
 Whether a worker of another node is down shows in our own requests to it. One that sends nothing for half a second
 while something waits for it is asked for a greeting, beside that; without an answer within a second it counts as
 down: the waits end at once, and nothing is sent to it but a greeting a second, until that is answered. So a node that
-is frozen, or cut off, costs those that wait for it two seconds once, and nobody a failed request.
+is frozen, or cut off, costs those that wait for it two seconds once, and nobody a failed request. While it sends
+bodies it is greeted every two seconds; after a second greeting without an answer they break off, and continue
+elsewhere.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ _OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time t
 _NEWS_SECONDS = 30.0  # between two to one that isn't
 _CHANGING_SECONDS = 5.0  # the same while a new secret takes the place of another one
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
+_SENDING_SECONDS = 2.0  # between two greetings to one that sends bodies
+_SILENCES = 2  # greetings without an answer, after which bodies from it break off: a worker under a herd may miss one
 
 
 class Nodes:
@@ -98,6 +102,8 @@ class Nodes:
         self._lacked = False  # some of the others didn't have the newest secret
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
+        self.early: set[bytes] = set()
+        """Those that it carries out before it is open, too."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
         self.own_offer: Callable[[], RegionOffer] = RegionOffer
@@ -262,6 +268,10 @@ class Nodes:
             is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
             if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
                 self._note_down(name, worker, error)
+                if error.fault in _SILENT:  # one that refuses connections may be finishing what it sends
+                    worker.silences += 1
+                    if worker.silences >= _SILENCES:
+                        worker.pool.break_off("it hangs, or is cut off")
         else:
             self._note_up(name, worker)
             self._learn(other, said)
@@ -279,7 +289,7 @@ class Nodes:
             self._complaints.say(name, now, "node %s, worker %d: down: %s: %s; its keys are asked of the next", *said)
 
     def _note_up(self, name: str, worker: NodeWorker) -> None:
-        worker.heard = self.loop.time()
+        worker.heard, worker.silences = self.loop.time(), 0
         if worker.down_since is not None:
             log.info("node %s, worker %d: answers again", name, worker.pool_number)
             worker.down_since = None
@@ -344,7 +354,8 @@ class Nodes:
                 other.greet_at = now + (between if other.ring else _RETRY_SECONDS)
                 self._greet(self._worker(other, 0))
             for worker in list(other.asked.values()):
-                if worker.down_since is not None and now >= worker.retry_at:
+                is_sending = worker.pool.in_use and now - worker.heard >= _SENDING_SECONDS
+                if is_sending if worker.down_since is None else now >= worker.retry_at:
                     self._greet(worker)
 
     # orders
@@ -384,6 +395,8 @@ class Nodes:
 
     def _refusal(self, name: str, status: int) -> str:
         """What an answer with this status means; note it."""
+        if status == 503:
+            return "it is starting"
         if status != 403:
             return f"it answers {status}"
         if (other := self._others.get(name)) is not None:
@@ -454,6 +467,9 @@ class Nodes:
 _DOWN = frozenset(
     {Fault.CONNECT, Fault.CONNECT_TIMEOUT, Fault.TLS, Fault.RESOLVE, Fault.FIRST_BYTE_TIMEOUT, Fault.RESET}
 )
+
+
+_SILENT = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT})
 
 
 @lru_cache(maxsize=64)

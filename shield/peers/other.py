@@ -38,7 +38,7 @@ class NodeStatistics:
 class NodeWorker:
     """A worker of another node."""
 
-    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at")
+    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at", "silences")
 
     def __init__(self, number: int, pool_number: int, pool: Pool, now: float) -> None:
         self.number = number  # among all asked
@@ -47,6 +47,7 @@ class NodeWorker:
         self.heard = now
         self.down_since: float | None = None
         self.retry_at = 0.0
+        self.silences = 0  # greetings in a row to which nothing came
         self.greeting: asyncio.Task[None] | None = None
 
 

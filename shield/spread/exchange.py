@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shield.complaints import Complaints
-from shield.errors import ShieldError
+from shield.errors import OriginError, ShieldError
 from shield.rules.spreading import SpreadError, SpreadMessage, SpreadOrder, behind
 from shield.spread.journal import OrderJournal
 
@@ -113,9 +113,10 @@ class OrderExchange:
                     break  # one of the two can't carry out something, or has forgotten it
                 known, before = answer, (said.positions, answer.positions)
         except (ShieldError, OSError) as error:
-            self.failed.setdefault(name, (self._now(), str(error)))
+            why = f"{error.fault.value}: {error.detail}" if isinstance(error, OriginError) else str(error)
+            self.failed.setdefault(name, (self._now(), why))
             if self._now() >= self.calm_until:
-                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
+                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, why)
             return False
         self.failed.pop(name, None)
         return True

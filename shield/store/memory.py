@@ -13,6 +13,7 @@ from shield.store.plain import MEMORY, Plain
 
 _plain: Final = tuple.__new__  # without a call of Python code
 
+_ROOM_BESIDE: Final = 8 << 20
 _UNPACKED: Final = 256  # entries kept as objects, too, for requests that need more than a head and a body
 
 
@@ -48,6 +49,7 @@ class MemoryTier:
         self._unpacked: dict[bytes, Entry] = {}
         self.beside: dict[bytes, Any] = {}
         """By key texts, what others made of entries, until these change or go, or a second is over."""
+        self._room_beside = _ROOM_BESIDE
 
     def tell_evicted(self, listener: Callable[[Entry], None]) -> None:
         """Call `listener` with each evicted entry that was requested more than once."""
@@ -162,6 +164,14 @@ class MemoryTier:
     def tick(self) -> None:
         """Call once a second."""
         self.beside.clear()
+        self._room_beside = _ROOM_BESIDE
+
+    def has_room_beside(self, size: int) -> bool:
+        """Whether a copy of so many bytes may be kept beside an entry; it is counted."""
+        if size > self._room_beside:
+            return False
+        self._room_beside -= size
+        return True
 
     def clear(self) -> None:
         self._fifo.clear()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.admin.calls import ask
 from tests.audit.storage import REGION, Storage, storage
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
@@ -64,6 +67,30 @@ def test_settings_are_compared_side_by_side(tmp_path: Path, log: Path) -> None:
     assert rows["hit ratio"] == ["0.00", "%", "50.00", "%"]
     assert "revalidation" in found.stdout and "USD in 30 days" in found.stdout
     assert "100 requests from 1970-01-01 00:00:00 to 1970-01-02 00:01:39 UTC" in found.stdout
+
+
+def test_each_currency_is_told_of_the_nodes_that_have_it_and_what_has_no_price_is_said(
+    tmp_path: Path, log: Path
+) -> None:
+    euros = {"fra": {**ORIGIN, "price": {"egress": 0.1, "currency": "EUR"}}}
+    some = {**euros, "ams": {**ORIGIN, "price": None}}
+    routes = {"some": {"match": "/o/1", "origins": ["ams"]}, "all": {"match": "/", "origins": ["fra"]}}
+    words = ("--config", config(tmp_path, "a.yaml"), "--config", config(tmp_path, "b.yaml", origins=euros))
+
+    found = run(*words, "--log", log)
+    with_routes = run("--config", config(tmp_path, "c.yaml", origins=some, routes=routes), "--log", log)
+
+    bills = [each.split()[-2:] for each in found.stdout.splitlines() if "in 30 days" in each]
+    assert [[cell == "-" for cell in each] for each in bills] == [[False, True], [True, False]]
+    assert "without a price" not in found.stdout and "Origins without a price" in with_routes.stdout
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    words = ("--config", config(tmp_path, "a.yaml"), "--log", tmp_path / "none.log")
+
+    for place in (tmp_path / "none" / "a.html", tmp_path):
+        found = run(*words, "--html", place)
+        assert found.exit_code == 2 and f"--html {place}: can't be written" in found.stderr
 
 
 def test_json_has_figures_of_the_log_and_of_each_node(tmp_path: Path, log: Path) -> None:
@@ -296,6 +323,45 @@ def test_sizes_come_from_the_cache_directories_too(tmp_path: Path) -> None:
     (node,) = plain("--config", settings, "--log", unsized_log(tmp_path / "access.log"), "--sizes", "store")["nodes"]
 
     assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+
+
+class AdminDoorstep(BaseHTTPRequestHandler):
+    """Passes requests on to a node's admin application."""
+
+    node: Shield
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        answer = ask(self.node, "POST", self.path, content=body, headers={"content-type": "application/json"})
+        self.send_response(answer.status_code)
+        self.send_header("content-type", answer.headers["content-type"])
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+def test_sizes_come_from_the_running_node_too(tmp_path: Path) -> None:
+    log = unsized_log(tmp_path / "access.log")
+    with FaultyOrigin() as origin, HTTPServer(("127.0.0.1", 0), AdminDoorstep) as door:
+        origin.serves("/o/206", bytes(60_000), lifetime=60)
+        settings = config(tmp_path, "a.yaml", admin={"listen": f"127.0.0.1:{door.server_port}"})
+        with Shield(settings_of({"fra": origin})) as shield:
+            shield.get("/o/206")
+            AdminDoorstep.node = shield
+            thread = threading.Thread(target=door.serve_forever, args=(0.01,))
+            thread.start()
+            (node,) = plain("--config", settings, "--log", log, "--sizes", "node")["nodes"]
+            door.shutdown()
+            thread.join()
+
+    assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+    gone = run("--config", settings, "--log", log, "--sizes", "node")
+    assert gone.exit_code == 2 and f"--sizes node: no node answers on 127.0.0.1:{door.server_port}" in gone.stderr
+    off = run("--config", config(tmp_path, "b.yaml", admin={"listen": "off"}), "--log", log, "--sizes", "node")
+    assert off.exit_code == 2 and "--sizes node: admin.listen is off" in off.stderr
 
 
 @pytest.mark.parametrize(

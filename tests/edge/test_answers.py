@@ -12,7 +12,8 @@ from tests.doubles.faults import at_body, chunked, until_close
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Close, Reset, Wait
-from tests.node import Shield
+from tests.node import FakeClock, Shield
+from tests.purging import order
 
 SMALL = b"small"
 MOST = ClientLimits().pipelined_bytes
@@ -51,6 +52,29 @@ def test_answers_to_a_burst_of_hits_misses_and_refusals_come_in_order(shield: Sh
     assert LARGE.check(answers[3].body) and len(answers[3].body) == len(LARGE)
     assert answers[6].body == SMALL[1:3]
     assert answers[7].get("connection") == "close"
+
+
+@pytest.mark.parametrize("size", [0, 10_000, 40_000, 100_000])
+def test_hits_of_one_second_are_alike_and_true_when_it_is_over(
+    shield: Shield, origin: FaultyOrigin, clock: FakeClock, size: int
+) -> None:
+    first, second = b"1" * size, b"2" * size
+    origin.serves("/hot", first, lifetime=60)
+    shield.get("/hot")
+
+    with shield.client() as client:
+        same = [client.ask("/hot") for _ in range(12)]  # so often that what is sent is kept
+        head_alone = client.ask("/hot", method="HEAD")
+        clock.advance(7)
+        later, again = client.ask("/hot"), client.ask("/hot")
+        origin.serves("/hot", second, lifetime=60)
+        order(shield, paths=["/hot"])
+        fetched, other = client.ask("/hot"), client.ask("/hot")
+
+    assert {(a.body, a.get("age"), a.get("content-length")) for a in same} == {(first, "0", str(size))}
+    assert head_alone.body == b"" and head_alone.get("content-length") == str(size)
+    assert {(a.body, a.get("age")) for a in (later, again)} == {(first, "7")}
+    assert not fetched.hit and (fetched.body, other.body) == (second, second)
 
 
 def test_a_refusal_waits_for_the_miss_before_it(shield: Shield, origin: FaultyOrigin) -> None:

@@ -115,3 +115,12 @@ def test_it_keeps_more_of_a_skewed_load_than_lru_would() -> None:
         return hits
 
     assert hits_of_s3fifo() > hits_of_lru() * 1.05
+
+
+def test_copies_beside_entries_have_bounded_room_each_second() -> None:
+    memory = tier(10)
+    kept = sum(memory.has_room_beside(64 << 10) for _ in range(1000))
+
+    assert kept == 128
+    memory.tick()
+    assert memory.has_room_beside(64 << 10)

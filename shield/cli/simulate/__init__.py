@@ -54,7 +54,8 @@ SizesOption = Annotated[
     str | None,
     typer.Option(
         "--sizes",
-        help="A listing with the sizes of objects that logs don't tell; store: the cache directories.",
+        help="A listing with the sizes of objects that logs don't tell; store: the cache directories; node: ask the "
+        "running node.",
         show_default=False,
         metavar="FILE",
     ),

@@ -84,7 +84,7 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
             f"{placed:.1%} of requests are for parts of objects, of which no line tells the place: each was taken to "
             "follow the one before (log the field Range)"
         )
-    if not all(each.money for each in found):
+    if any(each.unpriced.value for each in found):
         said.append("Origins without a price (origins.NAME.price) cost nothing here")
     return said
 
@@ -100,8 +100,8 @@ def rows(found: Sequence[Foretold]) -> list[list[str]]:
     currencies = list(dict.fromkeys(currency for each in found for currency in each.money))
     none = Estimate(0.0)
 
-    def row(name: str, shown: Callable[[float], str], values: Sequence[Estimate]) -> list[str]:
-        return [name, *[_with_error(value, shown) for value in values]]
+    def row(name: str, shown: Callable[[float], str], values: Sequence[Estimate | None]) -> list[str]:
+        return [name, *["-" if value is None else _with_error(value, shown) for value in values]]
 
     table = [["", *[each.name for each in found]], ["requests", *[f"{each.asked:,}" for each in found]]]
     if any(each.refused for each in found):
@@ -117,7 +117,7 @@ def rows(found: Sequence[Foretold]) -> list[list[str]]:
             row(
                 f"{currency} in 30 days",
                 lambda value: f"{value:,.2f}",
-                [each.money.get(currency, none) for each in found],
+                [each.money.get(currency) for each in found],
             )
         )
     return table
