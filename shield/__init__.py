@@ -54,8 +54,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
                 ones, of what others own; behind: who lacks purges; nodes: connections to them, and which are down;
-                other: one of them; members: of the cluster, by DNS; parting: the hottest entries, handed over by a
-                node that stops
+                other: one of them; members: of the cluster, by DNS, and called: their own names; parting: the hottest
+                entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;

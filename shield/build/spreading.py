@@ -17,6 +17,7 @@ from shield.config.settings import Settings
 from shield.errors import StoreError
 from shield.origin.origins import Origins
 from shield.origin.ramps import Ramps
+from shield.peers.called import CalledNodes
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
 from shield.peers.nodes import Nodes
@@ -60,13 +61,14 @@ def spreader_of(
     journal = _journal(settings, place, clock)
     hands = Hands(journal, orders, purge, announcer, clock=clock)
     nodes = cluster.nodes
+    called = CalledNodes(nodes)
     hints = Hints(
         origins,
         ramps,
         store,
         journal,
-        others=nodes.others,
-        region=lambda name: nodes.members[name].region if name in nodes.members else "",
+        others=called.others,
+        region=called.region,
         worker=place.worker,
         workers=place.workers,
         conducts=lambda: origins.conducts,
@@ -76,7 +78,7 @@ def spreader_of(
     origins.ranker.prior, ramps.elsewhere = hints.prior, hints.elsewhere
     spreader = Spreader(
         journal,
-        nodes,
+        called,
         hands.carry_out,
         bus=_bus_maker(settings.cluster),
         conducts=lambda: origins.conducts,
@@ -94,7 +96,7 @@ def spreader_of(
     nodes.orders[TARGET] = spreader.answer
     nodes.early.add(TARGET)
     cluster.copies.covers = cluster.behind.covers = spreader.covers
-    cluster.behind.owes = spreader.owed.lacks
+    cluster.behind.owes = lambda name: spreader.owed.lacks(nodes.called_of(name))
     cluster.position = spreader.position
     return spreader
 

@@ -144,7 +144,7 @@ class _Adviser:
         chosen = best(told, bill=now, number=self._wish.number)
         both = self._changed(together([each.change for each in chosen if each.change.title in tried]))
         after = before if both is None else self._replayed("with all of them", both)
-        said = [*notes(traffic, [before], self._warm_up)]
+        said = notes(traffic, [before], self._warm_up, logged=settings.access_log.hits)
         found = [(each, tried.get(each.change.title)) for each in chosen]
         return _Advice(before, after, found, unit, ledger, said, len(tried))
 

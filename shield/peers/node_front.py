@@ -160,6 +160,7 @@ class NodeProxy(PeerProxy):
             nodes = self.cluster.nodes
             said = {
                 "node": nodes.own,
+                "called": nodes.called,
                 "workers": self._workers,
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,

@@ -17,7 +17,6 @@ import logging
 import ssl
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import lru_cache
 from typing import TypeVar
 
 from shield.complaints import Complaints
@@ -29,12 +28,11 @@ from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.peers import words
-from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode
+from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode, worker_of
 from shield.peers.watch import Watch
 from shield.rules import peer_auth
 from shield.rules.beyond import RegionOffer
 from shield.rules.peer_secrets import PeerSecrets
-from shield.rules.rendezvous import Rendezvous
 from shield.rules.ring import NodeRing
 
 log = logging.getLogger("shield.peers")
@@ -84,7 +82,7 @@ class Nodes:
         clock: Callable[[], float],
         near: Collection[str] = (),
     ) -> None:
-        self.own = own
+        self.own = self.called = own  # of members by DNS the first becomes the address
         self.clock = clock
         self.secrets = secrets
         self.loop = asyncio.get_running_loop()
@@ -168,6 +166,22 @@ class Nodes:
         """The names of the other members, sorted."""
         return tuple(sorted(self._others))
 
+    def called_of(self, name: str) -> str:
+        """What a member calls itself in orders."""
+        other = self._others.get(name)
+        return name if other is None else other.called
+
+    def member_called(self, called: str) -> str:
+        """The member that calls itself so; the name itself if there is none."""
+        if called in self._others:
+            return called
+        return next((name for name, other in self._others.items() if other.called == called), called)
+
+    def call(self, name: str, called: str) -> None:
+        """A member says that it is called so."""
+        if (other := self._others.get(name)) is not None:
+            other.called = called
+
     def _leave(self, other: OtherNode) -> None:
         for worker in other.asked.values():
             self._forget(worker)
@@ -205,7 +219,7 @@ class Nodes:
         if other is None:
             return None
         if digest is not None:
-            worker = self._worker(other, _worker_of(other.workers, digest))
+            worker = self._worker(other, worker_of(other.workers, digest))
             return worker if worker.down_since is None else None
         for number in range(other.workers):
             worker = self._worker(other, number)
@@ -303,6 +317,7 @@ class Nodes:
             other.near = tuple(map(str, told.get("near", ())))
             other.offer = RegionOffer.read(told.get("offer"))
             other.secrets, other.refusals = frozenset(map(str, told.get("secrets", ()))), 0
+            other.called = str(told.get("called", other.called))
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:
@@ -338,7 +353,7 @@ class Nodes:
 
     def heard_from(self, name: str) -> None:
         """A node has sent something: if it was down, it may be back."""
-        if self._down and (other := self._others.get(name)) is not None:
+        if self._down and (other := self._others.get(self.member_called(name))) is not None:
             for worker in list(other.asked.values()):
                 if worker.down_since is not None:
                     self._greet(worker)
@@ -395,8 +410,8 @@ class Nodes:
 
     def _refusal(self, name: str, status: int) -> str:
         """What an answer with this status means; note it."""
-        if status == 503:
-            return "it is starting"
+        if status in (500, 503):
+            return "it is starting" if status == 503 else "it can't carry that out: its log says why"
         if status != 403:
             return f"it answers {status}"
         if (other := self._others.get(name)) is not None:
@@ -405,7 +420,7 @@ class Nodes:
 
     def proof(self, name: str, method: bytes, target: bytes, body: bytes = b"") -> Field:
         """The field line that proves to a node where a request comes from."""
-        sender, ring, other = self.own.encode(), self.ring.id, self._others.get(name)
+        sender, ring, other = self.called.encode(), self.ring.id, self._others.get(name)
         secret = self.secrets.signing(() if other is None else other.secrets, 0 if other is None else other.refusals)
         said = peer_auth.proof(
             secret, sender=sender, ring=ring, method=method, target=target, body=body, now=self.clock()
@@ -470,13 +485,3 @@ _DOWN = frozenset(
 
 
 _SILENT = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT})
-
-
-@lru_cache(maxsize=64)
-def _among(workers: int) -> Rendezvous:
-    return Rendezvous([b"worker-%d" % number for number in range(workers)])
-
-
-def _worker_of(workers: int, digest: bytes) -> int:
-    """The worker that owns a key in a node with so many, as `Owners` computes it there."""
-    return 0 if workers == 1 else _among(workers).owner(digest)

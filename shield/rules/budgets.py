@@ -163,7 +163,7 @@ class BudgetStanding:
     def __str__(self) -> str:
         budget = self.budget
         spent = worded(self.spent, budget.amount.currency)
-        return f"budget {budget.name}: {spent} of {budget.amount} a {budget.per.value} are spent"
+        return f"budget {budget.name}: {spent} of {budget.amount} a {budget.per.value} spent"
 
 
 def judge_budget(

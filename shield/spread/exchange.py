@@ -36,6 +36,9 @@ class OtherNodes(Protocol):
 
     async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes: ...
 
+    def met(self, name: str, node: str) -> None:
+        """The node that goes by this name calls itself so in its messages."""
+
 
 class OrderExchange:
     """Of one worker. `heard` has what each other node said last, and when, on the clock of `now`."""
@@ -68,7 +71,7 @@ class OrderExchange:
     async def answer(self, sender: str, body: bytes) -> bytes:
         """The answer to another node's message, once its orders are carried out. Raises ShieldError."""
         message = SpreadMessage.decoded(body)
-        if message.node != sender:
+        if message.node != sender or sender == self._journal.node:
             raise SpreadError(f"a message of {message.node} came from {sender}: two nodes have the same name?")
         await self._take(message)
         answer = await asyncio.to_thread(self._journal.message, message.positions)
@@ -108,6 +111,7 @@ class OrderExchange:
                     break
                 body = self._with_hints(said).encoded()
                 answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, body, seconds=_SECONDS))
+                self._nodes.met(name, answer.node)
                 await self._take(answer)
                 if (said.positions, answer.positions) == before:
                     break  # one of the two can't carry out something, or has forgotten it

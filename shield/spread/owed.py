@@ -5,7 +5,7 @@ these purged, so that it can't tell whether an entry which those nodes have stor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shield.spread.journal import OrderJournal
 
@@ -17,16 +17,16 @@ class OwedOrders:
         self._journal = journal
         self._others = others
         self._newest: int | None = None  # of this node's own orders at its start; None: that wasn't read yet
-        self._lacking: frozenset[str] = frozenset()
+        self._acknowledged: Mapping[str, int] = {}
 
     async def read(self) -> None:
         """See who has acknowledged all of them. Raises StoreError."""
-        if self._newest is None or self._lacking:
+        if self._newest is None or any(self.lacks(node) for node in self._others()):
             state = await asyncio.to_thread(self._journal.state)
-            others = self._others() if self._newest is None else self._lacking
-            newest = self._newest = state.newest if self._newest is None else self._newest
-            self._lacking = frozenset([node for node in others if state.acknowledged.get(node, 0) < newest])
+            self._acknowledged = state.acknowledged
+            if self._newest is None:
+                self._newest = state.newest
 
     def lacks(self, node: str) -> bool:
         """Whether a node isn't known to have them all."""
-        return node in self._lacking
+        return self._newest is not None and self._acknowledged.get(node, 0) < self._newest

@@ -231,7 +231,7 @@ class Spreader:
                 await self._again(0.0)
                 reached = await self.exchange.with_nodes(self._nodes.others())
                 if is_new and reached:
-                    await self._begin_at_floors(reached)
+                    await self._begin_at_floors()
                 await self._link.caught_up()
         except TimeoutError:
             pass
@@ -248,11 +248,11 @@ class Spreader:
             return False
         return not is_known and await asyncio.to_thread(self._is_empty)
 
-    async def _begin_at_floors(self, reached: Sequence[str]) -> None:
+    async def _begin_at_floors(self) -> None:
         """A node that has nothing stored needn't know what the others have forgotten."""
         floors: dict[str, int] = {}
-        for name in reached:
-            for node, floor in self.exchange.heard[name][1].floors.items():
+        for _, said in self.exchange.heard.values():
+            for node, floor in said.floors.items():
                 floors[node] = max(floors.get(node, 0), floor)
         await asyncio.to_thread(self.journal.skip, floors)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli import admin
 from shield.cli.reload import compare, reload
 from shield.cli.upgrade import upgrade
 from shield.config.section import ListenAddress
-from tests.cli.test_health import answering, closed_port, response, settings
+from tests.cli.test_health import answering, response, settings
 
 COMMANDS = pytest.mark.parametrize(("command", "signal"), [(reload, "SIGHUP"), (upgrade, "SIGUSR2")])
 
@@ -52,10 +54,11 @@ def test_a_server_that_is_no_node_is_named(
 def test_a_node_that_has_gone_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: Callable[[Path], int], signal: str
 ) -> None:
-    port = closed_port()
+    port = free_port()
 
     assert command(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
-    assert capsys.readouterr().err.startswith(f"no node answers on 127.0.0.1:{port} (admin.listen): ")
+    said = f"no node answers on 127.0.0.1:{port} (admin.listen): Connection refused"
+    assert capsys.readouterr().err.startswith(f"{said}; is the node running")
 
 
 @COMMANDS
@@ -116,3 +119,18 @@ def test_what_cant_be_compared_is_told(
     with answering(json_response(status, body)) as (port, _):
         assert compare(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
     assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "No such file or directory; is the node running"),
+        (PermissionError(13, "Permission denied"), "Permission denied; run the command as a user who may open"),
+        (TimeoutError("timed out"), "timed out; the node hangs"),
+        (http.client.BadStatusLine("x"), "x"),
+    ],
+)
+def test_a_request_without_an_answer_is_told_with_its_remedy(error: Exception, said: str) -> None:
+    door = admin.AdminDoor(ListenAddress("127.0.0.1", 9180))
+
+    assert f"no node answers on 127.0.0.1:9180 (admin.listen): {said}" in admin.no_answer(door, error)

@@ -118,7 +118,7 @@ def test_a_log_may_come_by_standard_input_with_any_bytes(tmp_path: Path) -> None
     found = CliRunner().invoke(_app, words, input=b"\xff\x80\n" + line("/a", 1.0).encode() + b"\n")
 
     assert found.exit_code == 0, found.output
-    assert "1 requests from" in found.stdout and "1 lines couldn't be read" in found.stdout
+    assert "1 request from" in found.stdout and "1 line couldn't be read" in found.stdout
 
 
 def test_a_log_may_come_packed_by_standard_input_and_not_packed_under_a_packed_name(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_lines_that_count_for_nothing_are_told_with_the_first_and_its_trouble(tm
     said = " ".join(run("--config", config(tmp_path, "a.yaml"), "--log", good, bad).stdout.split())
 
     assert f"3 lines in 2 files couldn't be read; the first is {good}:3: of no known format" in said
-    assert "1 more lines were left out: no GET or HEAD" in said
+    assert "1 more line left out: no GET or HEAD" in said
 
 
 def test_a_long_time_without_requests_is_pointed_out(tmp_path: Path) -> None:
@@ -229,6 +229,14 @@ def test_the_log_of_a_node_without_hits_is_pointed_out(tmp_path: Path) -> None:
     assert "set access_log.hits: 1" in found.stdout
 
 
+def test_settings_that_have_only_some_hits_logged_are_pointed_out(tmp_path: Path, log: Path) -> None:
+    def said(hits: float) -> str:
+        return run("--config", config(tmp_path, "a.yaml", access_log={"hits": hits}), "--log", log).stdout
+
+    assert "These settings have 0.01 of the hits logged" in said(0.01)
+    assert "of the hits logged" not in said(1.0) + said(0.0)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -260,7 +268,7 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "none.log", "none.log: can't be read: No such file or directory"),
         (broken, "broken.gz: can't be read"),
-        (empty, "none of 1 lines is a GET or HEAD of an object; expected a line of JSON each"),
+        (empty, "none of its lines (1) is a GET or HEAD of an object; expected a line of JSON each"),
         (empty, "other.log:1: of no known format"),
         (nothing, "nothing.log: nothing is in it"),
         (zstd, "a.log.zst: can't be read: it is packed by zstd: expected text, packed by gzip or not"),
@@ -391,6 +399,8 @@ def test_logs_may_be_parquet(tmp_path: Path, log: Path) -> None:
     table.select("cache").write_parquet(tmp_path / "other.parquet")
     found = run("--config", settings, "--log", tmp_path / "other.parquet")
     assert found.exit_code == 2 and "is a GET or HEAD of an object" in found.stderr
+    found = run("--config", settings, "--log", tmp_path / "none-*.parquet")
+    assert found.exit_code == 2 and "none-*.parquet: there is no such file" in found.stderr
 
 
 class Bucket:

@@ -52,7 +52,11 @@ def gathered(logs: Sequence[str], share: float, *, takes_answered: bool, sample:
     gathering.finish()
     tally = gathering.tally
     if not tally.requests:
-        said = f"none of {tally.lines} lines is a GET or HEAD of an object" if tally.lines else "nothing is in it"
+        said = (
+            f"none of its lines ({tally.lines:,}) is a GET or HEAD of an object"
+            if tally.lines
+            else "nothing is in it"
+        )
         if tally.answered:
             said += f", but for {tally.answered} that the CDN answered itself (--cdn-hits counts them)"
         elif tally.unreadable:

@@ -67,7 +67,7 @@ def simulate(wish: SimulationWish, *, as_json: bool) -> int:
         gathering = gathered(wish.logs, share, takes_answered=wish.cdn_hits, sample=wish.sample)
         sized = _sized_as_listed(scenarios, wish, gathering)
         found = [outcome(each.title, each.terms, gathering, warm_up) for each in sized]
-        said = notes(gathering, found, warm_up)
+        said = notes(gathering, found, warm_up, logged=scenarios[0].settings.access_log.hits)
         if wish.html is not None:
             names = [each.place for each in scenarios]
             _write(wish.html, as_page(found, names, said))
