@@ -41,7 +41,8 @@ def test_a_bug_after_a_read_from_a_disk_leaves_no_request_waiting(
 
 async def read(store: Store, cold: Cold) -> Entry | None:
     """What two requests get that wait for it."""
-    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+    first: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
+    second: asyncio.Future[Entry | None] = asyncio.get_running_loop().create_future()
     for done in (first, second):
         store.read(cold, entry("a").key, done.set_result)
     assert await second is await first
