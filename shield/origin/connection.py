@@ -62,7 +62,6 @@ class Owner(Protocol):
 
 
 _NOTHING = Asked(b"", b"", 0.0)  # before the first request of a connection
-_NONE = asyncio.Transport()  # after its last one, if it is discarded
 
 
 class Connection:
@@ -83,7 +82,6 @@ class Connection:
         self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
         self._first_byte = min(terms.timeouts.first_byte, self._total)
-        self._loop = loop
         self._now = loop.time
         self._alarm = Alarm(loop, self._limit, self._expire)
         self._inflow: Inflow | None = None  # None: the kernel takes as much as it likes
@@ -150,7 +148,7 @@ class Connection:
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
-        self._transport = _NONE  # which goes on referring to this
+        self._transport = asyncio.Transport()  # none: the other goes on referring to this
         self._alarm.end()
         self._owner.lost(self)
 
@@ -239,7 +237,7 @@ class Connection:
         self._owner.opened(self)
 
     def get_buffer(self, size: int) -> bytearray:
-        """Where uvloop reads to. The same for all connections of the owner: what comes is taken out of it at once."""
+        """The buffer that uvloop reads into, shared by all connections of the owner: bytes are taken out at once."""
         return self._buffer
 
     def buffer_updated(self, size: int) -> None:
