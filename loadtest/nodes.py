@@ -253,7 +253,7 @@ def _node(
 
 
 def _wait_until_ready(host: str, admin: int) -> None:
-    """One that still asks others for what it missed doesn't answer them."""
+    """One that still asks others for what it missed serves no objects."""
     end = time.monotonic() + 30
     while True:
         try:

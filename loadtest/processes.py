@@ -17,6 +17,9 @@ TICK = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 
+UNTIL_OUR_END = ("setpriv", "--pdeathsig", "TERM")
+"""Before a command: it is told to end if this process ends without having stopped it, by a kill, say."""
+
 
 class Process:
     """A server on 127.0.0.1, with all processes it starts. Its output goes to a file."""
@@ -27,7 +30,7 @@ class Process:
         self._log = log
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                ["taskset", "-c", str(core), *command],
+                [*UNTIL_OUR_END, "taskset", "-c", str(core), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

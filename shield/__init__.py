@@ -23,6 +23,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 settings; upgrades: of the program; agreement: all workers on a reload; resources: memory, listeners,
                 sockets
     private     the directory of the workers' sockets
+    sole        one node at a time: locks on what outlasts it
     lifecycle   the node as a service: notify: messages to the service manager; activation: sockets passed by it;
                 listening: sockets bound; program: the command, and the trial of a new version; terms: what two
                 versions must have in common; handover: from one to the other
@@ -53,8 +54,8 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 above edge; owners: sends them to the worker that owns a key; watch: ends waits for workers that hang.
                 Of a cluster: node_front: answers other nodes; cluster: asks the node that owns a key; copies: hot
                 ones, of what others own; behind: who lacks purges; nodes: connections to them, and which are down;
-                other: one of them; members: of the cluster, by DNS; parting: the hottest entries, handed over by a
-                node that stops
+                other: one of them; members: of the cluster, by DNS, and called: their own names; parting: the hottest
+                entries, handed over by a node that stops
     edge        connection: HTTP/1.1 with the hot path, on plain (heads read without a parser), reading (others,
                 parsed) and life (open and close); states: its states; front: shared state of a listener's
                 connections; turn: checks of requests that aren't plain; asgi: an application for other servers;
@@ -81,10 +82,11 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
     purge_request  PURGE on the listeners for clients
     distrust    removes the entries from an origin that turns out to be corrupt
     spread      orders that hold at all nodes of a cluster: everywhere: what gives them; journal: all that a node
-                knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus;
-                hands: those of others, carried out; hints: on origins, objects and ramps; sight: of the others, or
-                blindness; latecomers: nodes that couldn't be asked at the start; outdating: of everything, after
-                orders were lost; limits: rate limits of all nodes together
+                knows, on disk; spreader: brings them to the others; exchange: from node to node; line: over the bus,
+                and link: to this; hands: those of others, carried out; hints: on origins, objects and ramps; sight:
+                of the others, or blindness; latecomers: nodes that couldn't be asked at the start; owed: orders from
+                before it that others lack; outdating: of everything, after orders were lost; limits: rate limits of
+                all nodes together
     purge_orders  orders to purge, carried out once each, with receipts and a log
     purge_forecast  the extent of an order to purge, and the load on the origins if all of it is fetched again
     purge       removing entries on demand, making them stale, and taking objects down
@@ -104,7 +106,7 @@ Packages and modules, from the top down. Imports point down only; `tests/test_ar
                 part; faults: injected, and requests that go elsewhere; memory: of all workers; history: reports
     cdn         purges passed on to CDNs: passing: when, and again; outbox: calls that wait, on disk; posting: calls
                 of their APIs; keys: that admit these; parting: calls finished or handed over by a node that stops;
-                doubts: objects of corrupt origins
+                doubts: objects of corrupt origins; whole: everything at one of them, once for a cluster
     decisions   the node's knowledge of its origins at any time of the last day, on disk
     store       tiers: all of it as one store; removals: removed entries, and their order; notices: of them, to other
                 workers; entry: a stored response; variants: the fields by which responses vary; memory: the RAM tier;

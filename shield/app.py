@@ -18,7 +18,7 @@ from shield.admin.configuration import configuring
 from shield.admin.decisions import deciding
 from shield.admin.doorkeeper import Doorkeeper
 from shield.admin.drill import drilling
-from shield.admin.entries import showing_entries
+from shield.admin.entries import entry_routes
 from shield.admin.feed import LiveFeed
 from shield.admin.listener import AdminListener
 from shield.admin.livelog import log_route
@@ -54,10 +54,10 @@ from shield.build.renewal import Parts, WorkerRenewal, configuration_of
 from shield.build.replies import log_requests, prices_of, replies_of, request_ids, try_log_file
 from shield.build.secrets import SecretFiles
 from shield.build.sights import sights_of, spike_terms
-from shield.build.spreading import spreader_of
+from shield.build.spreading import bus_following, spreader_of
 from shield.build.storage import storage_of
 from shield.build.tokens import admin_tokens
-from shield.build.tracing import tracing_terms
+from shield.build.tracing import tracing_of
 from shield.build.usage import budget_watch, keeper_of, tag_meter, usage_of
 from shield.checkup import Checkup
 from shield.config.settings import Settings
@@ -106,7 +106,6 @@ from shield.spread.everywhere import Everywhere
 from shield.spread_figures import SpreadFigures
 from shield.store.contents import Contents
 from shield.store.directory.files import Files
-from shield.tracing.service import Tracing
 from shield.warm import Warmer
 
 Clock = Callable[[], float]
@@ -243,19 +242,13 @@ def build(
         announcer=announcer,
         clock=clock,
     )
+    secrets.use_bus = bus_following(settings, spreader)
     edges, parting = edge_purges_of(settings, place, nodes, conducts=lambda: origins.conducts, clock=clock)
-    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, clock)
+    doubts = edge_doubts_of(edges, in_force, place, purge, spot_checks, nodes, clock)
     everywhere = Everywhere(purge_orders, purge, announcer, spreader, edges)
     purge_requests = proxy.purges = PurgeRequests(everywhere, clock=clock)
     forecaster = PurgeForecaster(in_force, store, origins, workers=place.workers)
-    tracing = Tracing(
-        tracing_terms(settings, place.workers),
-        means,
-        accounting,
-        node=settings.node,
-        worker=place.worker,
-        clock=clock,
-    )
+    tracing = tracing_of(settings, place, means, accounting, clock)
     warmer = Warmer(proxy, store, origins, clock=clock)
     of_cluster = None
     if cluster is not None:
@@ -467,9 +460,7 @@ def build(
                 auditing(audit),
                 *([] if inspection is None else [configuring(inspection.show)]),
                 *log_level_routes(levels),
-                showing_entries(
-                    in_force, lambda key: contents.of_all(key, lambda each: owners.reports(ENTRIES + b"?" + each))
-                ),
+                *entry_routes(in_force, contents, lambda query: owners.reports(ENTRIES + b"?" + query)),
                 *page_routes(feed),
                 top_route(lambda of, by: tops.of_all(of, by, lambda query: owners.reports(TOP + b"?" + query))),
                 log_route(live),

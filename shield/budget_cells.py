@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import xxhash
 
-from shield.rules.bill import CLASSES
 from shield.rules.budgets import PERIODS, BudgetAct, OriginSums, Period, UsageSum
+from shield.rules.prices import CLASSES
 
 PLACES = 64
 """Origins with a place; the egress of further ones counts in no budget."""

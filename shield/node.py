@@ -205,8 +205,10 @@ class Node:
                 log.error("something isn't handed over", exc_info=error)
 
     async def open(self) -> None:
-        """Call before anything is served. Raises ConfigError for settings that can't be used."""
+        """Call before anything is served but `for_nodes`. Raises ConfigError for settings that can't be used."""
         await self.services.open()
+        if self.for_nodes is not None:
+            self.for_nodes.begin()
 
     def tick(self) -> None:
         """Periodic work; call once a second."""

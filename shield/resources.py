@@ -27,6 +27,7 @@ from shield.origin.drains import load
 from shield.origin.ramps import load as load_ramps
 from shield.private import Private, private_directory, socket_path
 from shield.shared import Kept, Seat, Shared
+from shield.sole import alone, lock_of
 from shield.worker import Sockets
 
 log = logging.getLogger("shield.resources")
@@ -99,6 +100,7 @@ def open_resources(
         for listener in each.sockets:
             stack.callback(listener.close)
     stack.callback(shared.close)
+    stack.enter_context(alone(_locks(settings, state), settings.node, is_running=inherited is not None))
     kept = None if inherited is None else Private(Path(inherited.private), inherited.private_lock)
     private = stack.enter_context(private_directory(kept))
     peers: list[socket.socket] = []
@@ -110,6 +112,13 @@ def open_resources(
         )
         stack.callback(peers[-1].close)
     return Resources(workers, shared, listening, private, peers, state)
+
+
+def _locks(settings: Settings, state: Path | None) -> list[Path]:
+    """Of what is to be this node's alone: its files in the state directory, and a ledger that is elsewhere."""
+    ledger = settings.ledger.path
+    locks = [] if state is None else [lock_of(state, settings.node)]
+    return locks if ledger in (None, "off") else [*locks, Path(f"{ledger}.lock")]
 
 
 def state_directory(settings: Settings) -> Path | None:

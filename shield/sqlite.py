@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -45,7 +46,7 @@ class SqliteFile:
                     raise
                 file.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"{self}: {error}") from error
+            raise StoreError(f"{self}: {error}{_remedy(error, self.path)}") from error
 
     def __str__(self) -> str:
         return f"{self.title} {self.path}"
@@ -57,6 +58,29 @@ class SqliteFile:
                 file.execute(statement)
             file.execute(f"PRAGMA user_version = {self.version}")
         file.execute("COMMIT")
+
+
+_LEAST_BYTES = 1 << 20  # with less room on the disk than this, an I/O error is taken for a full disk
+
+
+def _remedy(error: Exception, path: Path) -> str:
+    """What to do about an error, "" if that is unknown: SQLite's own words say neither the cause nor the remedy."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details of extended codes
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return ": move it away, and a new one is made"
+    if code == sqlite3.SQLITE_BUSY:
+        return ": another process holds it, as a copy or a backup may"
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return f": this user has to be able to write to it and to its directory, {path.parent}"
+    if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return ""
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return ""
+    if code == sqlite3.SQLITE_FULL or room.f_bavail * room.f_frsize < _LEAST_BYTES:
+        return f": its disk is full: make room in {path.parent}, or move it to another one"
+    return ": its disk fails, or has a quota: see the kernel's log"
 
 
 def _version(file: sqlite3.Connection) -> int:

@@ -117,9 +117,7 @@ def serve(plan: Plan, edition: Edition, build: Build, sockets: Sockets, *, place
     _raise_descriptor_limit()
 
     async def work() -> int:
-        node = build(edition, place)
-        await node.open()
-        return await _Worker(plan, node, place, line).serve(sockets)
+        return await _Worker(plan, build(edition, place), place, line).serve(sockets)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
@@ -203,6 +201,13 @@ class _Worker:
 
     async def serve(self, sockets: Sockets) -> int:
         loop, self._sockets = self._loop, sockets
+        nodes = asyncio.ensure_future(self._serve_nodes(sockets.nodes))  # nodes that start together ask each other
+        try:
+            await self._node.open()
+        except BaseException:
+            self._end(*self._of_nodes)
+            await nodes
+            raise
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
         loop.add_reader(self._line.fileno(), self._take_orders, self._line)
@@ -214,7 +219,6 @@ class _Worker:
         self._beat()
         admin = asyncio.ensure_future(_serve(self._admin, sockets.admin))
         peers = asyncio.ensure_future(_serve(self._peers, sockets.peers))
-        nodes = asyncio.ensure_future(self._serve_nodes(sockets.nodes))
         try:
             await self._front.serve(sockets=list(sockets.clients) if self._plan.tls is None else [])
             await asyncio.gather(peers, nodes)
@@ -223,8 +227,7 @@ class _Worker:
                 connection.abort()
             await self._follower.close()
             closed = await self._node.close()
-            for server in (self._peers, self._admin, *self._of_nodes):
-                server.should_exit = server.force_exit = True
+            self._end(self._peers, self._admin, *self._of_nodes)
             await asyncio.gather(peers, admin, nodes)
             self._sweeper.cancel()
             self._beater.cancel()
@@ -357,12 +360,14 @@ class _Worker:
         for server in (self._front, self._peers, *self._of_nodes):
             server.should_exit = True
 
+    def _end(self, *servers: _Server) -> None:
+        for server in servers:
+            server.should_exit = server.force_exit = True
+
     def _stop(self, why: str) -> None:
         log.warning("%s: stopping without waiting for transfers", why)
         self._front.lingers = False
-        self._exit()
-        for server in (self._front, self._peers, *self._of_nodes):
-            server.force_exit = True
+        self._end(self._front, self._peers, *self._of_nodes)
 
     # periodic work
 

@@ -32,6 +32,7 @@ PURE = frozenset(
         "http.HTTPStatus",
         "ipaddress",
         "itertools",
+        "decimal",
         "json",  # text to values, nothing else
         "math",
         "re",

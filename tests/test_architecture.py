@@ -29,7 +29,7 @@ ROWS = [
     ["supervisor"],
     ["reloads", "upgrades"],
     ["posts", "resources"],
-    ["agreement", "worker", "private"],
+    ["agreement", "worker", "private", "sole"],
     ["lifecycle"],
     ["follower"],
     ["app"],

@@ -15,7 +15,7 @@ from shield.cli.explain import explain
 from shield.config.loading import load
 from shield.config.settings import Settings
 from shield.errors import ConfigError
-from shield.rules.prices import PRESETS, STALE_DAYS, Price
+from shield.rules.prices import GIB, PRESETS, STALE_DAYS, Price
 from shield.rules.ranking import MOST_RANKED, Strategy
 from shield.rules.zones import PACIFIC
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -111,6 +111,26 @@ def test_weights_spread_keys_and_a_key_stays_with_its_origin(
         ("ordered", {"price": {"currency": "EUR"}}, {}, "expected egress, the price of a GB"),
         ("ordered", {"price": {"egress": -1}}, {}, 'origins.one.price.egress: got "-1"; expected'),
         ("ordered", {"price": {"egress": 1, "currency": "euro"}}, {}, "expected a currency, as USD or EUR"),
+        ("ordered", {"price": {"egress": 1, "unit": "MB"}}, {}, "expected one of GB GiB"),
+        ("ordered", {"price": {"egress": 1, "stored": "1TB"}}, {}, "with a preset that goes by it: b2 or wasabi"),
+        (
+            "ordered",
+            {"price": {"preset": "b2", "to": "region"}},
+            {},
+            "knows it (aws-us-east-1, aws-eu-central-1, gcs-us-",
+        ),
+        (
+            "ordered",
+            {"price": {"preset": "aws-us-east-1", "tiers": [{"beyond": "50GB", "egress": 0.01}]}},
+            {},
+            "expected free to be less than the first tier's beyond",
+        ),
+        (
+            "ordered",
+            {"price": {"egress": 1, "account": "acme"}},
+            {"price": {"egress": 1, "account": "acme", "currency": "EUR"}},
+            "origin one of the same account is billed in USD, by months of UTC; expected the same currency and zone",
+        ),
         ("ordered", {"price": 0.09}, {}, "expected a mapping, as {egress: 0.05}, or one of"),
         ("ordered", {"price": {"egres": 1}}, {}, "egress"),
         ("ordered", {"weight": -1}, {}, 'origins.one.weight: got "-1"; expected at least 0'),
@@ -129,10 +149,19 @@ def test_settings_that_can_not_choose_say_why(tmp_path: Path, choose: str, one: 
         ("aws-eu-central-1", PRESETS["aws-eu-central-1"].price),
         ({"egress": 0.05}, Price(0.05)),
         ({"egress": 0.05, "requests": 0.001, "currency": "EUR"}, Price(0.05, 0.001, "EUR")),
-        ({"preset": "aws-eu-central-1", "egress": 0.0}, Price(0.0, 0.00043)),
-        ({"preset": "gcs-us-central1", "egress": 0.1}, Price(0.1, 0.0004, zone=PACIFIC)),
+        ({"preset": "aws-eu-central-1", "egress": 0.0}, Price(0.0, 0.00043, unit=GIB)),
+        ({"preset": "gcs-us-central1", "egress": 0.1}, Price(0.1, 0.0004, zone=PACIFIC, unit=GIB)),
         ({"preset": "gcs-us-central1", "zone": "UTC"}, replace(PRESETS["gcs-us-central1"].price, zone="UTC")),
         ({"egress": 0.05, "zone": "Asia/Shanghai"}, Price(0.05, zone="Asia/Shanghai")),
+        ({"egress": 0.05, "unit": "GiB", "free_requests": 7}, Price(0.05, unit=GIB, free_requests=7.0)),
+        (
+            {"egress": 0.05, "surcharges": {"retrieval": 0.01, "nat": 0.045}, "account": "acme"},
+            Price(0.05, surcharges=(("nat", 0.045), ("retrieval", 0.01)), account="acme"),
+        ),
+        ({"preset": "b2", "stored": "10TB"}, replace(PRESETS["b2"].price, free=3e13)),
+        ({"preset": "b2", "to": "partner"}, Price(0.0)),
+        ({"preset": "aws-us-east-1", "to": "region"}, Price(0.0, 0.0004, unit=GIB)),
+        ({"preset": "wasabi", "stored": "10TB"}, Price(0.0, limit=1e13)),
     ],
 )
 def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -> None:
@@ -142,15 +171,18 @@ def test_a_price_is_a_list_price_or_ones_own_over_it(given: Any, price: Price) -
     assert found is not None and found.price == price
 
 
+ACME = Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),), unit=GIB)
+
+
 @pytest.mark.parametrize(
     ("given", "price"),
     [
-        ("acme", Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),))),
-        ({"preset": "acme"}, Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),))),
-        ({"preset": "acme", "egress": 0.06}, Price(0.06, 0.00043)),
-        ({"preset": "acme", "zone": PACIFIC}, Price(0.05, 0.00043, free=1e12, tiers=((1e13, 0.04),), zone=PACIFIC)),
+        ("acme", ACME),
+        ({"preset": "acme"}, ACME),
+        ({"preset": "acme", "egress": 0.06}, Price(0.06, 0.00043, unit=GIB)),
+        ({"preset": "acme", "zone": PACIFIC}, replace(ACME, zone=PACIFIC)),
         ("other", PRESETS["r2"].price),
-        ("aws-us-east-1", Price(0.01, 0.0004)),  # in place of the listed one
+        ("aws-us-east-1", Price(0.01, 0.0004, unit=GIB)),  # in place of the listed one
         ("aws-eu-central-1", PRESETS["aws-eu-central-1"].price),
     ],
 )
@@ -265,7 +297,7 @@ def test_explain_gives_the_reason_for_each_place(tmp_path: Path, capsys: pytest.
 
     assert check(path) == 0
     said = capsys.readouterr().out
-    assert "0.09 USD per GB, 0.0004 per 1,000 requests (aws-us-east-1, read 2026-09-20; 100 GB a month" in said
+    assert "0.09 USD per GiB, 0.0004 per 1,000 requests (aws-us-east-1, read 2026-09-20; 100 GiB a month" in said
     assert "/ from one, two, cheapest" in said
 
 
@@ -273,7 +305,12 @@ def test_explain_gives_the_reason_for_each_place(tmp_path: Path, capsys: pytest.
     ("route", "one", "two", "said"),
     [
         ({}, {"price": "aws-us-east-1"}, {}, "from one, two, nearest by default"),
-        ({}, {"price": "aws-us-east-1"}, {}, "by measured times alone, since two has no price; 1 GB costs 0.09 USD"),
+        (
+            {},
+            {"price": "aws-us-east-1"},
+            {},
+            "by measured times alone, since two has no price; 1 GB costs 0.08382 USD",
+        ),
         (
             {},
             {"price": "r2"},

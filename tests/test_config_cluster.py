@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from shield.config.changes import held_over, needs_restart, waiting
 from tests.ground import PLAIN, Ground
@@ -109,7 +110,7 @@ def test_a_secret_has_a_line_of_its_own(ground: Ground) -> None:
         assert said in problem
 
 
-def test_members_and_secrets_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(
+def test_members_secrets_and_the_bus_change_while_a_node_runs_and_all_else_of_a_cluster_with_a_restart(
     ground: Ground,
 ) -> None:
     one = f"node: fra-1\ncluster: {{{NODES}, secret: {SECRET}}}\n"
@@ -124,9 +125,15 @@ def test_members_and_secrets_change_while_a_node_runs_and_all_else_of_a_cluster_
     assert list(held.cluster.nodes) == ["fra-1"]
     assert (held.cluster.listen, held.cluster.secrets()) == (None, (SECRET[::-1].encode(),))
     assert waiting(running, given) == ("cluster.listen",)
+    with_bus = running.cluster.model_copy(update={"bus": SecretStr("redis://one/0")})
+    other_bus = running.cluster.model_copy(update={"bus": SecretStr("redis://two/0"), "bus_prefix": "x"})
+    has_one, has_other = (running.model_copy(update={"cluster": each}) for each in (with_bus, other_bus))
+    assert waiting(has_one, has_other) == () and held_over(has_one, has_other).cluster == other_bus
+    assert waiting(running, has_one) == ("cluster.bus",)
     without = running.cluster.model_copy(update={"secret": None})
     assert waiting(running, running.model_copy(update={"cluster": without})) == ("cluster.secret",)
     assert waiting(running, alone) == waiting(alone, running) == ("cluster",)
     assert held_over(running, alone).cluster == running.cluster
-    for path, needs in ((("tls", "ca_file"), False), (("secret",), False), (("bus",), True), (("nodes",), False)):
-        assert needs_restart(["cluster", *path]) is needs
+    for path in (("tls", "ca_file"), ("secret",), ("bus_file",), ("nodes",)):
+        assert not needs_restart(["cluster", *path])
+    assert needs_restart(["cluster", "listen"])

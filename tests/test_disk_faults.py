@@ -297,3 +297,18 @@ def _counted(shield: Shield) -> dict[str, float]:
     assert disk is not None
     families = disk_families(disk)
     return {family.name: sum(s.value for s in family.samples) for family in families if not family.gauge}
+
+
+def test_a_directory_of_a_node_that_has_stopped_is_not_taken_for_one_that_fails(
+    origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Shield(with_disk(origin, tmp_path / "nvme"), clock=clock) as shield:
+        filled(shield, origin, 1)
+
+        async def end() -> None:
+            await shield.node.close()
+            shield.node.tick()  # a last time, while the process ends
+
+        shield.run(end())
+
+    assert "out of use" not in caplog.text

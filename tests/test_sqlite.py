@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,3 +68,34 @@ def test_one_that_waits_too_long_for_another_gives_up(file: SqliteFile) -> None:
             pytest.fail("it has to wait")
 
     assert notes(file) == []
+
+
+def test_errors_come_with_what_to_do(file: SqliteFile, tmp_path: Path) -> None:
+    def said(target: SqliteFile) -> str:
+        with pytest.raises(StoreError) as caught:
+            notes(target)
+        return str(caught.value)
+
+    assert "this user has to be able to write" in said(replace(file, path=tmp_path / "away" / "notes.sqlite"))
+    file.path.write_bytes(b"no database" * 100)
+    assert said(file).endswith("file is not a database: move it away, and a new one is made")
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "remedy"),
+    [
+        (sqlite3.SQLITE_FULL, 1 << 30, "its disk is full: make room in"),
+        (sqlite3.SQLITE_IOERR | (3 << 8), 0, "its disk is full: make room in"),
+        (sqlite3.SQLITE_IOERR, 1 << 30, "its disk fails, or has a quota: see the kernel's log"),
+    ],
+)
+def test_a_full_disk_is_told_from_one_that_fails(
+    file: SqliteFile, monkeypatch: pytest.MonkeyPatch, code: int, free: int, remedy: str
+) -> None:
+    room = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: room)
+
+    with pytest.raises(StoreError, match=f"disk I/O error: {remedy}"), file.transaction():
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        raise error

@@ -13,7 +13,7 @@ from loadtest.cluster.fanout import FanOut, by_bus, directly
 from loadtest.cluster.herd import herd
 from loadtest.cluster.hot import hot_keys
 from loadtest.cluster.shares import balance, heirs, movement, names
-from loadtest.processes import free_port
+from loadtest.processes import UNTIL_OUR_END, free_port
 from shield.bus.address import engine_address
 from shield.bus.engine import EngineBus
 
@@ -103,7 +103,7 @@ def show_purges(nodes: int) -> None:
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        engine = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        engine = subprocess.Popen([*UNTIL_OUR_END, program, *options], stdout=subprocess.DEVNULL)
         try:
             time.sleep(0.5)
             address = engine_address(f"redis://127.0.0.1:{port}")

@@ -43,6 +43,9 @@ class _Node:
     async def carry_out(self, orders: Sequence[SpreadOrder]) -> Sequence[SpreadOrder]:
         return orders
 
+    def met(self, name: str, node: str) -> None:
+        """They are called as they are."""
+
     def others(self) -> tuple[str, ...]:
         return tuple(name for name in self._all if name != self.name)
 

@@ -1,21 +1,23 @@
-"""The admin API's `GET /entries`: what the node has under a URL."""
+"""The admin API's `GET /entries`: what the node has under a URL; and `POST /sizes`: how large objects are."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from shield.admin.operations import Operation, QueryParameter
+from shield.admin.operations import Operation, QueryParameter, wish_of
 from shield.admin.problems import ProblemError
 from shield.admin.schemas import COUNT, NUMBER, TEXT, TEXTS, array, noted, nullable, record
+from shield.errors import RequestError
 from shield.regime import InForce
 from shield.rules.key import CacheKey
 from shield.rules.tokens import Role
 from shield.rules.written import target_of
-from shield.store.contents import ShownContents
+from shield.store.contents import MOST_SIZES, AskOtherWorkers, Contents
 
 _ENTRY = record(
     key=TEXT,
@@ -34,7 +36,48 @@ _ENTRY = record(
 )
 
 
-def showing_entries(in_force: InForce, contents: Callable[[CacheKey], Awaitable[ShownContents]]) -> Operation:
+_SIZES = {"type": "object", "additionalProperties": COUNT}
+
+
+def entry_routes(in_force: InForce, contents: Contents, others: AskOtherWorkers) -> tuple[Operation, Operation]:
+    """All routes."""
+    return _showing_entries(in_force, contents, others), _telling_sizes(in_force, contents, others)
+
+
+def _telling_sizes(in_force: InForce, contents: Contents, others: AskOtherWorkers) -> Operation:
+    """`{"urls": ["/a", "/b"]}` is answered with `{"sizes": {"/a": 1000}}`: /b isn't stored."""
+
+    def keys(urls: list[object]) -> Iterator[tuple[str, CacheKey]]:
+        for url in urls:
+            if not isinstance(url, str):
+                raise ProblemError(400, "urls: expected texts")
+            with suppress(RequestError):  # no object has such a name
+                yield url, in_force.regime.targets.resolve(target_of(url)).named
+
+    async def tell(request: Request) -> Response:
+        said = wish_of(request)
+        urls = said.get("urls") if isinstance(said, dict) else None
+        if not isinstance(urls, list) or len(urls) > MOST_SIZES:
+            raise ProblemError(400, f"urls: expected a list of up to {MOST_SIZES}")
+        asked = dict(keys(urls))
+        sizes = await contents.sizes(list(asked.values()), others)
+        return JSONResponse({"sizes": {url: sizes[key.text] for url, key in asked.items() if key.text in sizes}})
+
+    return Operation(
+        method="POST",
+        path="/sizes",
+        role=Role.READ,
+        summary="How large the objects under these URLs are, as far as the node has them",
+        description="Bytes of bodies, by the index of the disks, or else by the RAM of all workers.",
+        handler=tell,
+        is_question=True,
+        body=record(urls=array(TEXT, maxItems=MOST_SIZES)),
+        most_bytes=MOST_SIZES << 14,
+        answer=record(sizes=_SIZES),
+    )
+
+
+def _showing_entries(in_force: InForce, contents: Contents, others: AskOtherWorkers) -> Operation:
     """`?url=/a` is answered with `{"key": "/a", "route": "default", "vary": [], "entries": [...]}`."""
 
     async def show(request: Request) -> Response:
@@ -42,7 +85,7 @@ def showing_entries(in_force: InForce, contents: Callable[[CacheKey], Awaitable[
         if not url:
             raise ProblemError(400, "url: expected a URL or path as clients request it")
         resource = in_force.regime.targets.resolve(target_of(url))
-        found = await contents(resource.named)
+        found = await contents.of_all(resource.named, others)
         said = {
             "key": resource.named.text.decode("ascii", "backslashreplace"),
             "route": resource.route.name,

@@ -102,7 +102,7 @@ def _refusals(operation: Operation) -> Mapping[int, str]:
             usual[403] = f"The token's role is less than {operation.role.word}"
         if operation.query:
             usual[400] = "A parameter that isn't one, or isn't as expected"
-    if operation.changes:
+    if operation.changes or operation.body is not None:
         usual |= {
             400: "The body isn't as expected",
             408: "The body didn't arrive in time",

@@ -47,7 +47,7 @@ class Operation:
 
     The handler finds `request.state.who` (the token's name), `.role` and `.body` (bytes); it raises ProblemError for
     what it doesn't carry out. Calls with other methods than GET change something: they are written to the audit log,
-    unless `changes` is False. A handler may set `request.state.noted` to a summary of a body that is large or secret.
+    unless they are questions. A handler may set `request.state.noted` to a summary of a body that is large or secret.
     """
 
     method: str
@@ -57,6 +57,7 @@ class Operation:
     handler: Handler
     description: str = ""
     query: Sequence[QueryParameter] = ()
+    is_question: bool = False  # it changes nothing, though it isn't a GET
     body: Schema | None = None
     body_needed: bool = True
     kinds: Sequence[str] = (JSON,)  # media types of the body
@@ -68,7 +69,7 @@ class Operation:
 
     @property
     def changes(self) -> bool:
-        return self.method not in ("GET", "HEAD")
+        return self.method not in ("GET", "HEAD") and not self.is_question
 
 
 class Doorman(Protocol):

@@ -67,7 +67,7 @@ class OwnSigns:
     def _own(self) -> Iterator[AlarmCause]:
         figures = self.figures
         if not figures.vitals.configuration.is_latest:
-            yield AlarmCause(AlarmKind.RELOAD, "", "new settings were refused; those of before are in force")
+            yield AlarmCause(AlarmKind.RELOAD, "", "new settings were refused; the previous ones stay in force")
         disk = figures.store.statistics().disk
         for tier in () if disk is None else disk.tiers:
             for volume in tier.volumes:

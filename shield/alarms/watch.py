@@ -245,7 +245,7 @@ def _counts(book: AlarmBook, webhook: str) -> dict[str, int]:
 def _say(event: AlarmEvent) -> None:
     alarm = event.alarm
     if event.told is AlarmNews.RESOLVED:
-        log.warning("alarm %s: over: %s", alarm.kind.value, alarm.text)
+        log.warning("alarm %s: resolved: %s", alarm.kind.value, alarm.text)
     else:
         again = "" if event.told is AlarmNews.BEGAN else "still: "
         log.warning("alarm %s: %s%s. %s", alarm.kind.value, again, alarm.text, KINDS[alarm.kind].remedy)

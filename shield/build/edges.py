@@ -15,6 +15,7 @@ from shield.cdn.outbox import EdgeOutbox
 from shield.cdn.parting import TAKE_CALLS, EdgeParting
 from shield.cdn.passing import EdgePurges
 from shield.cdn.posting import EdgeTarget
+from shield.cdn.whole import PURGE_WHOLE, EdgeWhole
 from shield.config.purging import PLACES, EdgeSettings
 from shield.config.settings import Settings
 from shield.fill.spotchecks import SpotChecks
@@ -55,11 +56,14 @@ def edge_doubts_of(
     place: Seat,
     purge: Purge,
     spot_checks: SpotChecks,
+    nodes: Nodes | None,
     clock: Callable[[], float],
 ) -> EdgeDoubts:
     """What purges objects at CDNs that are removed here since an origin's bytes are wrong."""
-    share = 1.0 / place.workers
-    doubts = EdgeDoubts(edges, lambda: in_force.regime.routes, worker=place.worker, share=share, clock=clock)
+    share, whole = 1.0 / place.workers, EdgeWhole(edges, nodes, clock=clock)
+    if nodes is not None:
+        nodes.orders[PURGE_WHOLE] = whole.answer
+    doubts = EdgeDoubts(edges, whole, lambda: in_force.regime.routes, worker=place.worker, share=share, clock=clock)
     purge.doubted = doubts.note
     spot_checks.removed = lambda key, origin: doubts.note(key, origin, 0)
     return doubts

@@ -174,6 +174,7 @@ class PreparedEdition:
             parts.nodes.use(members_of(settings))
         if settings.cluster is not None:
             parts.secrets.use_secrets(settings.cluster)
+            parts.secrets.use_bus(settings.cluster)
         if drawn.nodes_tls is not None:
             parts.secrets.use_tls(drawn.nodes_tls)
         parts.means.policy = fill_policy(settings)

@@ -61,6 +61,8 @@ class SecretFiles:
         self.show: Callable[[ServerContext], None] = lambda context: None
         self.show_nodes: Callable[[ServerContext], None] = lambda context: None
         self.admit: Callable[[AdminTokens], None] = lambda tokens: None
+        self.use_bus: Callable[[ClusterSettings], bool] = lambda cluster: False
+        """Have the bus of these settings; whether it is another one than before."""
         self._loop = asyncio.get_running_loop()
         self._complaints = Complaints(log)
         self._groups: list[_Group] = []
@@ -150,7 +152,8 @@ class SecretFiles:
         if isinstance(value, AdminTokens):
             self.admit(value)
         elif isinstance(value, ClusterSettings):
-            if not self.use_secrets(value):
+            has_secrets, has_bus = self.use_secrets(value), self.use_bus(value)
+            if not has_secrets and not has_bus:
                 return
         elif isinstance(value, NodesTls):
             if not self.use_tls(value):

@@ -17,6 +17,7 @@ from shield.config.settings import Settings
 from shield.errors import StoreError
 from shield.origin.origins import Origins
 from shield.origin.ramps import Ramps
+from shield.peers.called import CalledNodes
 from shield.peers.cluster import Cluster
 from shield.peers.front import SPREAD
 from shield.peers.nodes import Nodes
@@ -60,13 +61,14 @@ def spreader_of(
     journal = _journal(settings, place, clock)
     hands = Hands(journal, orders, purge, announcer, clock=clock)
     nodes = cluster.nodes
+    called = CalledNodes(nodes)
     hints = Hints(
         origins,
         ramps,
         store,
         journal,
-        others=nodes.others,
-        region=lambda name: nodes.members[name].region if name in nodes.members else "",
+        others=called.others,
+        region=called.region,
         worker=place.worker,
         workers=place.workers,
         conducts=lambda: origins.conducts,
@@ -76,7 +78,7 @@ def spreader_of(
     origins.ranker.prior, ramps.elsewhere = hints.prior, hints.elsewhere
     spreader = Spreader(
         journal,
-        nodes,
+        called,
         hands.carry_out,
         bus=_bus_maker(settings.cluster),
         conducts=lambda: origins.conducts,
@@ -91,8 +93,10 @@ def spreader_of(
         is_first=place.worker == 0,
         limits=None if settings.cluster.bus is None else _limits(settings.cluster, place, nodes, in_force, clock),
     )
-    nodes.orders[TARGET] = spreader.exchange.answer
+    nodes.orders[TARGET] = spreader.answer
+    nodes.early.add(TARGET)
     cluster.copies.covers = cluster.behind.covers = spreader.covers
+    cluster.behind.owes = lambda name: spreader.owed.lacks(nodes.called_of(name))
     cluster.position = spreader.position
     return spreader
 
@@ -133,6 +137,27 @@ def passing_directory() -> Path:
     made = tempfile.mkdtemp(prefix="shield-")
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return Path(made)
+
+
+def bus_following(settings: Settings, spreader: Spreader | None) -> Callable[[ClusterSettings], bool]:
+    """What has a spreader use the bus of other settings, as of `SecretFiles.use_bus`. Whether there is one at all is
+    decided at the start."""
+    used = None if settings.cluster is None else _bus_of(settings.cluster)
+
+    def use(cluster: ClusterSettings) -> bool:
+        nonlocal used
+        wanted, make = _bus_of(cluster), _bus_maker(cluster)
+        if spreader is None or used is None or make is None or wanted == used:
+            return False
+        used = wanted
+        spreader.use_bus(make)
+        return True
+
+    return use
+
+
+def _bus_of(cluster: ClusterSettings) -> tuple[str, str] | None:
+    return None if cluster.bus is None else (cluster.bus.get_secret_value(), cluster.bus_prefix)
 
 
 def _bus_maker(cluster: ClusterSettings) -> Callable[[], Bus] | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from shield.cdn.passing import EdgePurges
+from shield.cdn.whole import EdgeWhole
 from shield.rules.edge_purge import CorruptTerms
 from shield.rules.purge_orders import PurgeOrder
 from shield.rules.routes import Routes
@@ -43,6 +44,7 @@ class EdgeDoubts:
     def __init__(
         self,
         edges: EdgePurges,
+        whole: EdgeWhole,
         routes: Callable[[], Routes],
         *,
         worker: int,
@@ -50,6 +52,7 @@ class EdgeDoubts:
         clock: Callable[[], float],
     ) -> None:
         self._edges = edges
+        self._whole = whole
         self._routes = routes
         self._worker = worker
         self._share = share
@@ -121,8 +124,8 @@ class EdgeDoubts:
         """There are more than this CDN gets URLs."""
         if terms.everything:
             log.error("origin %s: it may have sent wrong bytes to %s: everything is purged there", origin, edge)
-            # The same id in all workers, so that it is done once.
-            await self._edges.pass_on(PurgeOrder(f"{name}-all", everything=True), edge)
+            if node := await self._whole.purge(origin, edge, name):
+                log.info("origin %s: node %s has purged everything at %s for all nodes", origin, node, edge)
         else:
             text = (
                 "origin %s: it may have sent wrong bytes to %s, of more objects than the %d whose URLs are purged "

@@ -133,6 +133,11 @@ class EdgePurges:
         if target is not None and await asyncio.to_thread(self._hold, order, (target,), self.clock()):
             await self.release(order.id)
 
+    def again(self, edge: str) -> float:
+        """Seconds after which orders are sent to a CDN once more; 0.0: they aren't, or there is no such CDN."""
+        target = self._targets.get(edge)
+        return 0.0 if target is None else target.again
+
     def corrupt_terms(self) -> Mapping[str, CorruptTerms]:
         """What CDNs get of objects whose bytes may be wrong; those that get nothing are left out."""
         return self._corrupt

@@ -99,7 +99,9 @@ def serve(
 @_app.command(rich_help_panel=_RUN)
 def reload(
     config: ConfigFile,
-    diff: Annotated[bool, typer.Option("--diff", help="Only show what would change, and after a restart.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Only show the changes, and those that wait for a restart.")
+    ] = False,
     token_file: TokenFile = None,
 ) -> None:
     """Have the running node read its settings again.
@@ -137,7 +139,7 @@ def upgrade(config: ConfigFile, token_file: TokenFile = None) -> None:
 
 @_app.command(hidden=True)
 def precompile() -> None:
-    """Keep what starts can reuse: byte code of modules, and of methods that are generated. For installers."""
+    """Create files that later starts reuse: bytecode of modules and generated methods. For installers."""
     with kept_methods():
         importlib.import_module("shield.serving")
 
@@ -223,7 +225,7 @@ def settings(
         ),
     ] = "",
 ) -> None:
-    """Show what keys of the settings mean: values, default, reason, and whether a change needs a restart.
+    """Explain keys of the settings: values, default, reason, and whether a change needs a restart.
 
     Exit codes: 0, 2 if there is no such key.
 
@@ -296,7 +298,7 @@ def why(
 ) -> None:
     """Show which origin a URL was fetched from first at a time of the last day, and why.
 
-    The running node is asked for what it knew of its origins then.
+    The running node is asked for its view of the origins at that time.
 
     Exit codes: 0, 1 if a request for this URL would be rejected, 2 if it can't be told.
 
@@ -318,7 +320,7 @@ def whatif(
     ],
     token_file: TokenFile = None,
 ) -> None:
-    """Choose origins again by what the node knew in a time of the last day, with other settings.
+    """Repeat the choice of origins in a period of the last day with other settings, by the node's knowledge then.
 
     Shows for each route and origin the share of keys and time for which it came first: as it was, and with the
     changes.

@@ -110,7 +110,7 @@ def instruct(
     try:
         status, said = ask(door, method, target, wish=wish, seconds=seconds)
     except (OSError, HTTPException, ValueError) as error:
-        print(f"no node answers on {door} (admin.listen): {error}", file=sys.stderr)
+        print(no_answer(door, error), file=sys.stderr)
         return None
     if not isinstance(said, dict):
         print(f"the server on {door} (admin.listen) is no Shield node", file=sys.stderr)
@@ -119,6 +119,20 @@ def instruct(
     for problem in () if done else problems_of(status, said):
         print(problem, file=sys.stderr)
     return done, said
+
+
+def no_answer(door: AdminDoor, error: Exception) -> str:
+    """The line for a request that got no response from the node: the address, the reason, and the remedy."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    said = f"no node answers on {door} (admin.listen): {reason}"
+    match error:
+        case ConnectionRefusedError() | FileNotFoundError():
+            return f"{said}; is the node running, with these settings?"
+        case PermissionError():
+            return f"{said}; run the command as a user who may open the socket (admin.socket_mode)"
+        case TimeoutError():
+            return f"{said}; the node hangs, or is overloaded: its log has more"
+    return said
 
 
 def problems_of(status: int, said: Any) -> list[str]:

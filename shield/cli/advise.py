@@ -18,10 +18,18 @@ from shield.build.usage import all_prices, ledger_path
 from shield.cli.check import read
 from shield.cli.rounded import billed_size
 from shield.cli.simulate.outputs import notes
-from shield.cli.simulate.replays import UnreadableLogError, gathered, listed_sizes, outcome, parsed
+from shield.cli.simulate.replays import (
+    UnreadableLogError,
+    gathered,
+    listed_sizes,
+    outcome,
+    parsed,
+    sample_share,
+    warm_up_share,
+)
 from shield.config.loading import Loaded
 from shield.config.settings import Settings
-from shield.config.units import parse_duration, parse_share
+from shield.config.units import parse_duration
 from shield.egress.ledger import Ledger, LedgerTerms
 from shield.errors import ConfigError, StoreError
 from shield.resources import state_directory
@@ -110,10 +118,7 @@ class _Adviser:
     def __init__(self, loaded: Loaded, wish: AdviceWish, now: float) -> None:
         self._settings, self._wish, self._now = loaded.settings, wish, now
         self._written: Mapping[str, Any] = loaded.source.read().tree.values
-        share = 1.0 if wish.sample is None else parsed("--sample", wish.sample, parse_share)
-        if share <= 0.0:
-            raise ConfigError([f"--sample {wish.sample}: expected a share above 0, as 1%"])
-        self._warm_up = parsed("--warm-up", wish.warm_up, parse_share)
+        share, self._warm_up = sample_share(wish.sample), warm_up_share(wish.warm_up)
         stated = wish.origin_lifetime
         self._stated = None if stated is None else parsed("--origin-lifetime", stated, parse_duration)
         self._traffic = gathered(wish.logs, share, takes_answered=wish.cdn_hits, sample=wish.sample)
@@ -139,7 +144,7 @@ class _Adviser:
         chosen = best(told, bill=now, number=self._wish.number)
         both = self._changed(together([each.change for each in chosen if each.change.title in tried]))
         after = before if both is None else self._replayed("with all of them", both)
-        said = [*notes(traffic, [before], self._warm_up)]
+        said = notes(traffic, [before], self._warm_up, logged=settings.access_log.hits)
         found = [(each, tried.get(each.change.title)) for each in chosen]
         return _Advice(before, after, found, unit, ledger, said, len(tried))
 
@@ -181,7 +186,7 @@ class _Adviser:
                     () if seen is None else seen.other,
                 )
             )
-        cache: Any = self._written.get("cache", {})
+        cache: Any = self._written.get("cache") or {}
         tiers = [
             AdvisedTier(tier.name, tuple([place.capacity for place in tier.directories]), written)
             for tier, written in zip(settings.cache.tiers, cache.get("tiers", ()), strict=True)

@@ -21,7 +21,7 @@ def announce(path: Path, urls: Sequence[str], *, word: str, prefetch: bool) -> i
         wish = {word: [name_of(url).decode() for url in urls], "prefetch": prefetch}
         node = RunningNode(loaded.settings)
         if node.state() is None:
-            print("no node answers on admin.listen", file=sys.stderr)
+            print(node.absence, file=sys.stderr)
             return 2
         said = node.must("/announce", wish)
     except RequestError as error:

@@ -22,7 +22,7 @@ from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
 from shield.origin.tls import client_context
 from shield.rules.budgets import ACTS
-from shield.rules.prices import STALE_DAYS
+from shield.rules.prices import GB, STALE_DAYS
 from shield.rules.ranking import Strategy, incomparable
 from shield.rules.routes import Route
 from shield.store.upkeep.ground import impossible
@@ -101,7 +101,7 @@ def _price(given: PriceSettings) -> str:
 def _money(route: Route) -> str:
     """The part that money plays in a route's choice, and what its choice may cost."""
     priced = {origin.name: origin.price for origin in route.facts if origin.price is not None}
-    said = ", ".join([f"{price.egress:g} {price.currency} from {name}" for name, price in priced.items()])
+    said = ", ".join([f"{price.of(GB, 0.0):.4g} {price.currency} from {name}" for name, price in priced.items()])
     a_gigabyte = f"; 1 GB costs {said}" if said else ""
     reason = incomparable(route.facts) or ("" if route.exchange else "exchange is 0s")
     if reason:

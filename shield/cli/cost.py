@@ -1,4 +1,4 @@
-"""shield cost: the bill so far, from the ledger and the prices of the settings. shield prices: the list prices."""
+"""shield cost: the bill so far, from the ledger and the prices of the settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import chain
@@ -24,9 +24,20 @@ from shield.cli.rounded import billed_size
 from shield.config.settings import Settings
 from shield.egress.ledger import Ledger
 from shield.errors import ConfigError, StoreError
-from shield.rules.bill import Bill, BillLine, Charges, TagUsage, Usage, bill, bill_by_tag, forecast
+from shield.rules.bill import (
+    FORECAST_SECONDS,
+    Bill,
+    BillLine,
+    Charges,
+    TagUsage,
+    Usage,
+    account_of,
+    bill,
+    bill_by_tag,
+    forecast,
+)
 from shield.rules.focus import COLUMNS, focus_rows
-from shield.rules.prices import PRESETS, STALE_DAYS, Price, zones_of
+from shield.rules.prices import Price, zones_of
 from shield.rules.sites import OriginSite, SiteHistory
 from shield.rules.zones import Month, Zones, day_of, running_month
 
@@ -62,6 +73,8 @@ def cost(
     rates = Charges(usage, prices)
     if form in COLUMNS:
         _print_focus(settings, usage, prices, site_of, form)
+        if unpriced := bill(usage, rates).total.unpriced:
+            print(f"{billed_size(unpriced)} of origins without a price are left out", file=sys.stderr)
         return 0
     if by == "tag":
         kept = of.those(chain.from_iterable(each.tag_rows(of.start, of.stop) for each in found_ledgers))
@@ -70,12 +83,16 @@ def cost(
         found, tagged = bill_by_tag(usage, tags, rates)
     else:
         found, tagged = bill(usage, rates, _name_of(by, site_of, zones)), None
-    whole = forecast(usage, prices, of.month, now) if of.start <= now < of.stop else {}
+    whole = {}
+    if of.start <= now < of.stop:
+        before = _before(found_ledgers, of, origins, now)
+        began = [first for each in found_ledgers if (first := each.begins()) is not None]
+        whole = forecast([*before, *usage], prices, of.month, now, since=min(began, default=now))
     if form == "json":
-        json.dump(_plain(found, by, of, whole), sys.stdout, indent=2)
+        json.dump(_plain(found, by, of, whole, settings), sys.stdout, indent=2)
         print()
     elif form == "csv":
-        _print_csv(found, by)
+        _print_csv(found, by, settings)
     else:
         _print_table(found, by, of, whole)
         if found.fetched_elsewhere and not ledgers:
@@ -83,35 +100,11 @@ def cost(
             print(f"{size} of it came through other nodes that fetched it: their ledgers have it (--ledger)")
         if tagged is not None:
             print(_on_tags(settings, found, tagged))
+        for note in _beyond_limits(usage, prices):
+            print(note)
         for note in old_prices(settings, datetime.fromtimestamp(now, UTC).date()):
             print(note)
     return 0
-
-
-def prices(path: Path | None = None) -> int:
-    """Print the list prices, with those of the settings first if there are any; 0, or 2 if these can't be read."""
-    loaded = None if path is None else read(path)
-    if path is not None and loaded is None:
-        return 2
-    own = {} if loaded is None else loaded.settings.price_list
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("preset", "a GB", "1,000 requests", "free a month", "months of", "read", "but", "source"):
-        table.add_column(name, overflow="fold")
-    today = datetime.now(UTC).date()
-    listed = {name: (each.price, each.listed) for name, each in own.items()}
-    listed |= {name: (each.price, each) for name, each in PRESETS.items() if name not in own}
-    for name, (price, preset) in listed.items():
-        egress = f"{price.egress:.4g} {price.currency}"
-        egress += "".join([f"\nbeyond {billed_size(start)}: {each:g}" for start, each in price.tiers])
-        free = billed_size(price.free) if price.free else "-"
-        row = (name, egress, f"{price.requests:g}", free, price.zone)
-        table.add_row(*row, *(("-",) if preset is None else (_age(preset.read, today), preset.caveat, preset.source)))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    return 0
-
-
-def _age(read: date, today: date) -> str:
-    return str(read) if (today - read).days <= STALE_DAYS else f"{read}, long ago: check it"
 
 
 class _BilledRow(Protocol):
@@ -157,6 +150,24 @@ class BilledTime:
     def __str__(self) -> str:
         zones = list(self.spans)
         return f"{date(*self.month, 1):%B %Y} ({'' if len(zones) == 1 else 'by provider: '}{', '.join(zones)})"
+
+
+def _beyond_limits(usage: Sequence[Usage], prices: Mapping[str, Price | None]) -> list[str]:
+    """Notes on origins, or accounts, of which more was read than the provider puts up with."""
+    received: dict[Hashable, int] = {}
+    names: dict[Hashable, tuple[str, Price]] = {}
+    for each in usage:
+        price = prices.get(each.origin) if each.origin else None
+        if price is not None and price.limit:
+            account = account_of(each.origin, price)
+            received[account] = received.get(account, 0) + each.received
+            names.setdefault(account, (price.account or each.origin, price))
+    said = []
+    for place, (name, price) in names.items():
+        if received[place] > 0.8 * price.limit:
+            much = f"{billed_size(received[place])} of {billed_size(price.limit)} a month that the provider allows"
+            said.append(f"{name}: {much} are read: it throttles reads beyond that, or ends the contract")
+    return said
 
 
 def _month(text: str | None, zones: Zones, now: float) -> Month:
@@ -220,6 +231,17 @@ def _usage(ledgers: Sequence[Ledger], of: BilledTime, origins: Set[str]) -> list
     ]
 
 
+def _before(ledgers: Sequence[Ledger], of: BilledTime, origins: Set[str], now: float) -> list[Usage]:
+    """Usage of the last days that isn't of this month: a forecast at its beginning goes by that."""
+    rows = list(chain.from_iterable(each.rows(now - FORECAST_SECONDS, of.stop) for each in ledgers))
+    those = set(of.those(rows))
+    return [
+        Usage(row.at, row.origin, row.route, row.reason, row.received, row.statuses, row.span)
+        for row in rows
+        if row not in those and row.origin and (row.origin in origins or ANY in origins)
+    ]
+
+
 def _name_of(by: str, site_of: SiteOf, zones: Zones) -> Callable[[Usage], str]:
     def of_site(each: Usage, key: str) -> str:
         site = site_of(each.origin, each.at)
@@ -272,7 +294,18 @@ def _money(line: BillLine) -> str:
     return " + ".join([f"{money:,.4f} {name}" for name, money in sorted(line.money.items())]) or "-"
 
 
-def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> dict[str, Any]:
+def _labels_of(name: str, by: str, settings: Settings) -> dict[str, str]:
+    """The labels that all of a line has: those of the node, and of its origin if it is the line of one."""
+    origin = settings.origins.get(name) if by == "origin" else None
+    own = [origin.labels] if origin is not None else []
+    if by != "origin":
+        # What an origin has of its own in place of the node's isn't true of all of such a line.
+        changed = {key for each in settings.origins.values() for key in each.labels}
+        return {key: value for key, value in settings.labels.items() if key not in changed}
+    return {key: value for each in (settings.labels, *own) for key, value in each.items()}
+
+
+def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float], settings: Settings) -> dict[str, Any]:
     def line(each: BillLine) -> dict[str, Any]:
         return {
             "requests": each.requests,
@@ -286,7 +319,9 @@ def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> 
         "zones": {**of.zones.by_origin, "*": of.zones.usual},
         "is_estimate": True,
         "by": by,
-        "lines": [{by: each.name, **line(each)} for each in found.lines],
+        "lines": [
+            {by: each.name, **line(each), "labels": _labels_of(each.name, by, settings)} for each in found.lines
+        ],
         "total": line(found.total),
         "saved": line(found.saved),
         "served_bytes": found.served,
@@ -296,12 +331,16 @@ def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float]) -> 
     }
 
 
-def _print_csv(found: Bill, by: str) -> None:
+def _print_csv(found: Bill, by: str, settings: Settings) -> None:
+    """A row for each line and currency, with what is billed in that; without one what has no price."""
+    keys = sorted({*settings.labels, *(key for each in settings.origins.values() for key in each.labels)})
     writer = csv.writer(sys.stdout)
-    writer.writerow([by, "requests", "received_bytes", "currency", "cost"])
+    writer.writerow([by, "requests", "received_bytes", "currency", "cost", *[f"label_{key}" for key in keys]])
     for line in found.lines:
-        for currency, money in sorted(line.money.items()) or [("", 0.0)]:
-            writer.writerow([line.name, line.requests, line.received, currency, f"{money:.6f}"])
+        labels = _labels_of(line.name, by, settings)
+        for currency, (requests, received) in sorted(line.parts.items()):
+            numbers = requests, received, currency, f"{line.money.get(currency, 0.0):.6f}"
+            writer.writerow([line.name, *numbers, *[labels.get(key, "") for key in keys]])
 
 
 def _print_focus(
@@ -314,8 +353,7 @@ def _print_focus(
     writer = csv.DictWriter(sys.stdout, COLUMNS[version])
     writer.writeheader()
     labels = {
-        name: {"x_node": settings.node}
-        | {f"x_{label}": value for label, value in {**settings.labels, **origin.labels}.items()}
+        name: {"x_node": settings.node, **settings.labels, **origin.labels}
         for name, origin in settings.origins.items()
     }
     for row in focus_rows(usage, prices, site_of, labels, version):

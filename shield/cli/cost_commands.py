@@ -24,7 +24,7 @@ app = typer.Typer(
     name="cost",
     help="""Show the egress of a month and its price: by origin, route, reason and so on.
 
-    What the cache saved, and what the month will cost, come with it. It reads the ledger that the node of these
+    The savings by the cache and a forecast for the month are included. It reads the ledger that the node of these
     settings writes (`ledger`), with the prices of the settings as they are now (`origins.NAME.price`); the node
     needn't run. It is an estimate, and no invoice.
 
@@ -41,7 +41,7 @@ app = typer.Typer(
 
 
 class CostBy(StrEnum):
-    """What the lines of a bill are by."""
+    """The dimension of a bill's lines."""
 
     ORIGIN = "origin"
     PROVIDER = "provider"
@@ -138,7 +138,7 @@ def _reconcile(
 
     A report is AWS's Cost and Usage Report (2.0 or legacy), a FOCUS export, usage.*.csv of Backblaze B2, or access
     logs of S3 or Google Cloud Storage; as text, packed by gzip or not, with the extra `tables` also in Parquet, and
-    in buckets (s3://). What is reported beyond the ledger was read by others; access logs say by whom.
+    in buckets (s3://). Usage beyond the ledger was caused by others; access logs show by whom.
 
     Exit codes: 0, 1 if a day differs by more than the tolerance, 2 if report or ledger can't be read.
 
@@ -171,9 +171,9 @@ def advise(
 
     Some twenty changes are tried on the log, as `shield simulate` would: more RAM and disk, longer lifetimes, query
     parameters that were seen to change nothing, the cheapest origin first, other providers. Fewer probes and hedges
-    are judged by the ledger. Each comes with what it takes and the settings to write. What saves less than a
-    hundredth isn't advised; of sizes and lifetimes, the smallest that is nearly as good as the greatest. Each try
-    takes as long as a simulation does: take a --sample of large logs.
+    are judged by the ledger. Each comes with its requirements and the settings to write. Savings below one
+    percent aren't proposed; of sizes and lifetimes, the smallest that is nearly as good as the greatest is. Each try
+    takes as long as a simulation: use --sample for large logs.
 
     Exit codes: 0, 2 if settings, logs or options can't be used.
 
@@ -206,6 +206,6 @@ def prices(
         shield prices
         shield prices --config shield.yaml
     """
-    from shield.cli.cost import prices as run
+    from shield.cli.prices import prices as run
 
     raise typer.Exit(run(config))

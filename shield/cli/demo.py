@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -192,7 +193,11 @@ def _show_urls(console: Console, made: DemoStage) -> None:
     console.print(f"An image     {made.url}/{photo(0)}")
     console.print(f"Its metrics  {made.admin_url}/metrics")
     console.print(f"Its state    {made.admin_url}/state")
-    console.print(f"Settings     {made.config}\n")
+    console.print(f"Its page     {made.admin_url}/")
+    console.print(f"Settings     {made.config}")
+    console.print("Commands     such as this one, in another terminal:", soft_wrap=True)
+    explain = f"{sys.executable} -m shield explain --config {made.config} --live /{photo(0)}"
+    console.print(f"             {explain}\n", soft_wrap=True, highlight=False)
 
 
 class _Board:

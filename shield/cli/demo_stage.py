@@ -30,9 +30,23 @@ _CONFIG = """\
 node: demo-1
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin_port}}}
-origins:                # credentials come from the environment, one key for each origin
-  fra: {{provider: ceph, endpoint: "{fra}", region: eu-central-1, bucket: images, role: primary}}
-  iad: {{provider: aws, endpoint: "{iad}", region: us-east-1, bucket: images, role: replica}}
+origins:
+  fra:
+    provider: ceph
+    endpoint: {fra}
+    region: eu-central-1
+    bucket: images
+    role: primary
+    access_key_id_file: fra.access_key_id  # beside this file, as the secret key is
+    secret_key_file: fra.secret_key
+  iad:
+    provider: aws
+    endpoint: {iad}
+    region: us-east-1
+    bucket: images
+    role: replica
+    access_key_id_file: iad.access_key_id
+    secret_key_file: iad.secret_key
 failover: {{deadline: 10s}}
 probes: {{interval: "off"}}  # scenes count fetches
 cache:
@@ -105,8 +119,11 @@ async def stage(port: int) -> AsyncIterator[DemoStage]:
         port, admin_port = port or await _free_port(), await _free_port()
         config = directory / "shield.yaml"
         config.write_text(_CONFIG.format(port=port, admin_port=admin_port, fra=fra.url, iad=iad.url))
+        for server in (fra, iad):
+            _write_secret(directory / f"{server.name}.access_key_id", server.access_key_id)
+            _write_secret(directory / f"{server.name}.secret_key", server.secret_key)
         log = directory / "node.log"
-        node = await stack.enter_async_context(_node(config, log, (fra, iad)))
+        node = await stack.enter_async_context(_node(config, log))
         client = await stack.enter_async_context(
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=200), trust_env=False)
         )
@@ -134,22 +151,23 @@ async def _server(name: str, region: str) -> AsyncIterator[S3Server]:
 
 
 @contextlib.asynccontextmanager
-async def _node(config: Path, log: Path, servers: tuple[S3Server, ...]) -> AsyncIterator[Process]:
-    secrets = {
-        f"SHIELD_ORIGINS__{server.name.upper()}__{key.upper()}": getattr(server, key)
-        for server in servers
-        for key in ("access_key_id", "secret_key")
-    }
+async def _node(config: Path, log: Path) -> AsyncIterator[Process]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("SHIELD_")}
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "shield", "serve", "--config", str(config), stdin=DEVNULL, stdout=file, stderr=file,
-            env={**environ, **secrets}, start_new_session=True,
+            env=environ, start_new_session=True,
         )  # fmt: skip
     try:
         yield process
     finally:
         await _end(process)
+
+
+def _write_secret(path: Path, value: str) -> None:
+    """Readable by its owner alone from the start."""
+    path.touch(mode=0o600)
+    path.write_text(value)
 
 
 async def _end(process: Process) -> None:

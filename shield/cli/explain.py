@@ -47,8 +47,7 @@ def _state(node: RunningNode) -> Mapping[str, Any]:
     """The running node's state. Raises RefusedError if there is none."""
     state = node.state()
     if state is None:
-        where = "is off" if node.address is None else f"is {node.address}, where no node answers"
-        raise RefusedError(f"how the node treats its origins now isn't known: admin.listen {where}")
+        raise RefusedError(node.absence)
     return state
 
 

@@ -110,6 +110,8 @@ def _orders(wish: PurgeWish) -> Iterator[dict[str, Any]]:
     batches = list(_batches([url for each in wish.urls for url in _urls(each)])) or [[]]
     if "-" in wish.urls and not batches[0] and len(said.keys() - {"soft", "takedown", "dry_run"}) == 0:
         raise OrderError("there is no URL on standard input")
+    if not wish.urls and not said.keys() - {"soft", "takedown", "dry_run"}:
+        raise OrderError("nothing to purge: give URLs or paths, or --tag, --prefix, --glob or --all")
     named = secrets.token_hex(8) if wish.id is None else checked_id(wish.id)
     for number, urls in enumerate(batches):
         order_id = named if number == 0 else checked_id(f"{named}.{number + 1}")

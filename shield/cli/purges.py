@@ -34,7 +34,7 @@ def purge(
         bool, typer.Option("--takedown", help="Only the primary may bring the objects back. For URLs alone.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Purge nothing; show how much it is, and what fetching it again asks.")
+        bool, typer.Option("--dry-run", help="Purge nothing; show the extent, and the cost of fetching it again.")
     ] = False,
     order_id: Annotated[
         str | None, typer.Option("--id", help="Carry it out once, however often this is sent.", metavar="ID")
@@ -44,8 +44,8 @@ def purge(
 ) -> None:
     """Remove entries from the running node, or make them stale, and print a receipt.
 
-    Once it is printed, no worker serves what was purged, and no fill that began earlier brings it back. In a cluster
-    that holds at all nodes, or the receipt names those at which it doesn't hold yet.
+        Once the receipt is printed, no worker serves purged entries, and no earlier fill brings them back. In a
+    cluster that is so at all nodes, or the receipt names those that lack the purge.
 
     Exit codes: 0, 1 if that is refused, 2 if no node answers, 3 if other nodes of the cluster couldn't be reached.
 
@@ -80,7 +80,7 @@ def purges(
     as_json: AsJson = False,
     token_file: TokenFile = None,
 ) -> None:
-    """Show the latest purges of the running node: when, by whom, and what.
+    """Show the latest purges of the running node: when, by whom, and of which objects.
 
     Exit codes: 0, 1 if that is refused, 2 if no node answers.
 

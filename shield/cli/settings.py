@@ -19,7 +19,8 @@ def settings(key: str) -> int:
     found = find(key) if key else reference()
     if not found:
         known = {path for group in reference() for path in (group.path, *(it.path for it in group.keys))}
-        print(f"no key {key}{did_you_mean(key, known)}", file=sys.stderr)
+        hint = did_you_mean(key, known) or "; without a name, shield settings lists all keys"
+        print(f"no key {key}{hint}", file=sys.stderr)
         return 2
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     alone = sum(len(group.keys) for group in found) == 1

@@ -88,6 +88,8 @@ def parquet_rows(name: str, choose: ColumnChoice) -> Iterator[TableRow]:
                 yield TableRow(number, row)
     except (OSError, polars.exceptions.PolarsError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
+        if "expanded paths were empty" in first:
+            raise TableError(f"{name}: there is no such file") from None
         raise TableError(f"{name}: can't be read: {first}") from None
 
 

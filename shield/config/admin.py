@@ -106,7 +106,7 @@ class TokenSettings(Section):
     """A token of the admin API, which callers send as `Authorization: Bearer SECRET`."""
 
     role: Literal["read", "purge", "operate"] = Field(
-        description="What it may do. read: look at metrics, state and records; purge: also purge, take down and "
+        description="Its permissions. read: look at metrics, state and records; purge: also purge, take down and "
         "announce objects; operate: everything, as reloads, drains, drills, warming and upgrades."
     )
     secret: _LongSecret | None = Field(
@@ -128,7 +128,7 @@ class AdminSettings(Section):
     )
     socket_mode: _Permissions = Field(
         default=0o660,
-        description="Permissions of its unix socket: who may open that reaches the API. The node's user and group.",
+        description="Permissions of its unix socket, which admits to the API. Default: the node's user and group.",
         json_schema_extra={"default": "0660"},
     )
     tokens: Annotated[Mapping[Name, TokenSettings], BeforeValidator(_named)] = Field(

@@ -85,7 +85,7 @@ class WebhookSettings(Section):
     secret: Annotated[SecretStr, AfterValidator(_signing)] | None = Field(
         default=None,
         description="Signs its requests, as Standard Webhooks has it: whsec_ and 24 to 64 bytes in base64. If "
-        "omitted: requests aren't signed, so the receiver can't tell who sent them.",
+        "omitted: requests aren't signed, so the receiver can't verify their sender.",
     )
     secret_file: File | None = Field(default=None, description="File that holds the secret.")
     events: Kinds = Field(

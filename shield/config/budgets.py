@@ -88,7 +88,7 @@ class BudgetThenSettings(Section):
 
 
 class BudgetSettings(Section):
-    """What may be read from origins in a day or a month, in money or bytes, and what happens at its end."""
+    """The most that may be read from origins in a day or a month, in money or bytes, and the measures near it."""
 
     origins: tuple[Name, ...] = Field(
         default=(), description="Origins that it is for, all together. Without origins, providers and labels: all."
@@ -107,10 +107,12 @@ class BudgetSettings(Section):
     )
     burst: Amount | None = Field(
         default=None,
-        description="What may be read in an hour. Beyond it, all of `then` holds until the hour is over. If omitted: "
-        "any.",
+        description="The most that may be read in an hour. Beyond it, all of `then` applies until the hour is over. "
+        "If omitted: any.",
     )
-    then: BudgetThenSettings = Field(default_factory=BudgetThenSettings, description="What it does.")
+    then: BudgetThenSettings = Field(
+        default_factory=BudgetThenSettings, description="Its measures, by the share that is spent."
+    )
     alarms: Annotated[tuple[Portion, ...], AfterValidator(_shares)] = Field(
         default=(0.5, 0.8, 1.0),
         description="Shares of the amount at which people are told.",

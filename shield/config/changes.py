@@ -18,11 +18,13 @@ _FIXED = ("node", "listen", "workers", "cache", "state_directory", "ledger")
 _OF_ADMIN = ("listen", "socket_mode", "connections", "timeout")
 """Keys of `admin` that need a restart, since its listener is made of them."""
 
-_PROOFS = ("secret", "tls")
-"""Keys of `cluster` that need a restart if they are added or removed: they decide on how nodes prove who they are."""
+_ADDED = ("secret", "tls", "bus")
+"""Keys of `cluster` that need a restart if they are added or removed: they decide on how nodes prove who they are,
+and on whether their rate limits are common."""
 
-_OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key not in ("nodes", "secret_file", *_PROOFS)])
-"""Keys of `cluster` that need a restart: its listener, connections, bus and journal are made of them."""
+_RENEWED = ("nodes", "secret_file", "bus_file", "bus_prefix", *_ADDED)
+_OF_CLUSTER = tuple([key for key in ClusterSettings.model_fields if key not in _RENEWED])
+"""Keys of `cluster` that need a restart: its listener, connections and journal are made of them."""
 
 _WHOLE = ("tls", "cluster")
 """Sections that need a restart if they are added or removed."""
@@ -57,7 +59,7 @@ def waiting(running: Settings, given: Settings) -> tuple[str, ...]:
 
 def needs_restart(path: Sequence[str]) -> bool:
     """Whether a change of this key, or of those below it, waits for a restart. (`tls` and `cluster` as a whole do if
-    they are added or removed, and so do `cluster.secret` and `cluster.tls`.)
+    they are added or removed, and so do `cluster.secret`, `cluster.tls` and `cluster.bus`.)
     """
     of_section = {"admin": _OF_ADMIN, "cluster": _OF_CLUSTER}.get(path[0], ())
     return path[0] in _FIXED or (len(path) > 1 and path[1] in of_section)
@@ -65,8 +67,8 @@ def needs_restart(path: Sequence[str]) -> bool:
 
 def _of_cluster(running: ClusterSettings, given: ClusterSettings) -> tuple[str, ...]:
     """Keys of the section that need a restart, if they differ."""
-    proofs = [key for key in _PROOFS if (getattr(running, key) is None) is not (getattr(given, key) is None)]
-    return (*_OF_CLUSTER, *proofs)
+    added = [key for key in _ADDED if (getattr(running, key) is None) is not (getattr(given, key) is None)]
+    return (*_OF_CLUSTER, *added)
 
 
 def _differing(one: object, other: object, path: KeyPath) -> Iterator[KeyPath]:

@@ -23,6 +23,7 @@ from shield.config.section import ListenAddress, Section, is_name
 from shield.config.settings import CacheSettings, Settings
 from shield.config.units import format_size
 from shield.errors import ConfigError, RequestError
+from shield.rules.prices import Price
 from shield.rules.providers import PROVIDERS
 from shield.rules.ranking import MOST_RANKED, incomparable
 from shield.rules.routes import Route, Routes
@@ -276,6 +277,7 @@ def _together(settings: Settings, tree: Tree) -> Iterator[Problem]:
     yield from access_problems(settings, tree)
     yield from _rate_limits(settings, tree)
     yield from _budgets(settings, tree)
+    yield from _accounts(settings, tree)
     yield from cluster_problems(settings, tree)
     if settings.tracing is not None and not has_tracing():
         said = "needs OpenTelemetry, which isn't installed; expected the extra otel: pip install 'shield[otel]'"
@@ -313,6 +315,18 @@ def _budgets(settings: Settings, tree: Tree) -> Iterator[Problem]:
     for name, budget in settings.budgets.items():
         for key, said in budget_faults(budget, settings.origins, settings.labels):
             yield tree.problem(("budgets", name, key), said)
+
+
+def _accounts(settings: Settings, tree: Tree) -> Iterator[Problem]:
+    """Origins of one account are billed by the same months, in the same currency."""
+    first: dict[str, tuple[str, Price]] = {}
+    for name, origin in settings.origins.items():
+        if origin.price is None or not (price := origin.price.price).account:
+            continue
+        other, known = first.setdefault(price.account, (name, price))
+        if (price.zone, price.currency) != (known.zone, known.currency):
+            said = f"origin {other} of the same account is billed in {known.currency}, by months of {known.zone}"
+            yield tree.problem(("origins", name, "price"), f"{said}; expected the same currency and zone here")
 
 
 def _tiers(cache: CacheSettings, workers: int, tree: Tree) -> Iterator[Problem]:

@@ -95,8 +95,8 @@ class ClusterTls(Section):
     certificate_file: File = Field(description="PEM file with this node's certificate and the chain above it.")
     key_file: File = Field(description="PEM file with its key, not encrypted.")
     ca_file: File = Field(
-        description="PEM file with the authority of the nodes' certificates. It must issue none to others: who has "
-        "one is a node."
+        description="PEM file with the authority of the nodes' certificates. It must issue none to others: any "
+        "holder of one counts as a node."
     )
 
 
@@ -136,8 +136,8 @@ class ClusterSettings(Section):
     secret: Annotated[SecretStr, AfterValidator(_are_secrets)] | None = Field(
         default=None,
         description="Secret of all nodes, by which they sign requests to each other; 32 characters at least. Several "
-        "lines are as many secrets, the newest first: requests may be signed by any of them. Without tls, what nodes "
-        "send each other can be read on the way: only for a network of your own.",
+        "lines are as many secrets, the newest first: requests may be signed by any of them. Without tls, "
+        "traffic between nodes isn't encrypted: only for a network of your own.",
     )
     secret_file: File | None = Field(default=None, description="File with the secret.")
     tls: ClusterTls | None = Field(
@@ -145,27 +145,27 @@ class ClusterSettings(Section):
     )
     bus: Annotated[Secret, AfterValidator(_is_engine)] | None = Field(
         default=None,
-        description="Valkey or Redis, in which all nodes have something in common: redis://HOST:PORT/0, rediss:// "
+        description="Valkey or Redis, shared by all nodes: redis://HOST:PORT/0, rediss:// "
         "for TLS, redis+sentinel://HOST,HOST/SERVICE, redis+cluster://HOST,HOST. If omitted: nodes tell each other "
         "of purges, and each has rate limits of its own. No request needs it. Needs the extra `cluster`.",
     )
     bus_file: File | None = Field(default=None, description="File with that URL, which may have a password.")
     bus_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
         default="shield",
-        description="What its keys begin with, where several clusters share an engine. The same on all nodes.",
+        description="Prefix of its keys, where several clusters share an engine. The same on all nodes.",
     )
     purge_blind_max: Duration = duration(
         "10m",
-        "After so long without the bus and most of the other nodes this one counts as blind: it may serve what was "
-        "purged at others. Longer than restarts and failovers of the network take.",
+        "After so long without the bus and most of the other nodes this one counts as blind: it may serve objects "
+        "that were purged at others. Longer than restarts and failovers of the network take.",
         least="15s",
     )
     when_blind: Literal["serve", "revalidate", "not-ready"] = Field(
         default="serve",
-        description="What it does then, besides raising an alarm: serve; or revalidate what origins confirmed before "
-        "it became blind, or longer than purge_blind_max ago, before each use; or say on `/ready` that it isn't "
-        "ready, so that load balancers send its clients elsewhere. Serve, since a network that is down would take "
-        "all nodes out at once, or send all hits to the origins.",
+        description="Its behaviour then, besides raising an alarm: serve; or revalidate entries that origins "
+        "confirmed before it became blind, or longer than purge_blind_max ago, before each use; or say on `/ready` "
+        "that it isn't ready, so that load balancers send its clients elsewhere. Serve, since a network that is down "
+        "would take all nodes out at once, or send all hits to the origins.",
     )
     gap_pace: Duration = duration(
         "10m",

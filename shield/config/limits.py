@@ -89,7 +89,7 @@ class LimitSettings(Section):
         ge=1,
         le=10_000,
         description="Requests at once on one HTTP/2 connection; more are refused so that clients send them again. A "
-        "hundred: what CDNs and browsers expect of servers.",
+        "hundred: the usual value, which CDNs and browsers expect.",
     )
     pipelined_bytes: Size = size(
         "32KiB",

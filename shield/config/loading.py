@@ -183,7 +183,7 @@ def _files(settings: Settings, tree: Tree) -> dict[KeyPath, tuple[Path, ...]]:
     for path in _secret_keys(settings):
         place = tree.place(path)
         is_read_again = path[0] not in ("alarms", "purge", "tracing")  # else with a reload
-        if place.layer is Layer.FILE and is_read_again and path != ("cluster", "bus"):  # that one at a start
+        if place.layer is Layer.FILE and is_read_again:
             found.setdefault(path[:2] if path[0] == "origins" else path[:1], []).append(Path(place.name))
     if settings.tls is not None:
         certificate = None if settings.access is None else settings.access.client_certificate

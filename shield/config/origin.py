@@ -149,7 +149,7 @@ class OriginSettings(Section):
         default=None,
         description="Bytes per second from this origin, for all workers together, as 200MB/s; off: any. Beyond that, "
         "its connections aren't read for a while, and misses wait for a place; after 5 s another origin is asked. "
-        "For a shared line, or an origin that bears no more. Below some MB/s, few `connections` go with it.",
+        "For a shared line, or an origin of limited throughput. Below some MB/s, reduce `connections`, too.",
         json_schema_extra={"default": "off"},
     )
     timeouts: OriginTimeouts = Field(default_factory=OriginTimeouts, description="Time limits for each step.")

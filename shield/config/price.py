@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic_core.core_schema import CoreSchema
 
 from shield.config.places import did_you_mean
-from shield.config.section import Section, Text, matching
+from shield.config.section import Name, Section, Text, matching
 from shield.config.units import ExpectedError, Size, size_needed
-from shield.rules.prices import PRESETS, Price, PricePreset
+from shield.rules.prices import GB, GIB, PRESETS, Price, PricePreset
 from shield.rules.zones import zone_fault
 
 _EXPECTED = f"expected a mapping, as {{egress: 0.05}}, or one of {' '.join(PRESETS)}, or a name in price_list"
@@ -81,7 +81,12 @@ class PriceSettings(Section):
 
     preset: str | None = Field(default=None, description="List price by name, which the keys below change.")
     egress: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
-        default=None, description="For each GB (1,000,000,000 bytes) out of the origin."
+        default=None, description="For each unit of bytes out of the origin."
+    )
+    unit: Literal["GB", "GiB"] | None = Field(
+        default=None,
+        description="The bytes that egress, tiers and surcharges are for: GB, 1,000,000,000; or GiB, 1,073,741,824, "
+        "which is what AWS and Google mean by a GB. If omitted: the preset's, or GB.",
     )
     requests: Annotated[float, Field(ge=0, le=1_000_000)] | None = Field(
         default=None, description="For each 1,000 requests that read. If omitted: the preset's, or 0."
@@ -89,6 +94,29 @@ class PriceSettings(Section):
     free: Size | None = Field(
         default=None,
         description="Bytes of egress a month that cost nothing. If omitted: the preset's.",
+    )
+    free_requests: Annotated[int, Field(ge=0, le=10**15)] | None = Field(
+        default=None, description="Billed requests a month that cost nothing. If omitted: the preset's."
+    )
+    stored: Size | None = Field(
+        default=None,
+        description="Bytes that are stored there, for presets that go by them: b2, where three times as much is free "
+        "a month, and wasabi, which throttles reads beyond it.",
+    )
+    account: Name | None = Field(
+        default=None,
+        description="The provider's account: origins with the same one share what is free and tiers, as providers "
+        "add up. Their prices have the same zone. If omitted: each origin has its own.",
+    )
+    to: Literal["internet", "region", "partner"] = Field(
+        default="internet",
+        description="Where the node is. region: in the same region of the provider; partner: in a network to which "
+        "egress is free by contract. Of presets that know it, egress is 0 there.",
+    )
+    surcharges: Mapping[Name, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(
+        default_factory=dict,
+        description="Prices for each unit of bytes beside egress, from the first byte on, by name: as retrieval of "
+        "cold storage, a NAT gateway, or access across regions.",
     )
     tiers: tuple[PriceTierSettings, ...] | None = Field(
         default=None,
@@ -150,17 +178,28 @@ class PriceSettings(Section):
     @property
     def price(self) -> Price:
         """The price that holds."""
-        base = Price(0.0) if self.preset is None else PRESETS[self.preset].price
+        preset = None if self.preset is None else PRESETS[self.preset]
+        base = Price(0.0) if preset is None else preset.price
         # A preset's allowance and tiers belong to its egress.
         own = (base.free, base.tiers) if self.egress is None else (0.0, ())
+        egress, stored = base.egress if self.egress is None else self.egress, float(self.stored or 0)
+        if self.egress is None and preset is not None:
+            own = (own[0] + preset.free_stored * stored, own[1])
+            if self.to in preset.free_to:
+                egress, own = 0.0, (0.0, ())
         return Price(
-            egress=base.egress if self.egress is None else self.egress,
+            egress=egress,
             requests=base.requests if self.requests is None else self.requests,
             currency=self.currency or base.currency,
             free=own[0] if self.free is None else float(self.free),
             tiers=own[1] if self.tiers is None else tuple([(float(t.beyond), t.egress) for t in self.tiers]),
             billed=base.billed if self.billed is None else self.billed,
             zone=self.zone or base.zone,
+            unit=base.unit if self.unit is None else {"GB": GB, "GiB": GIB}[self.unit],
+            free_requests=base.free_requests if self.free_requests is None else float(self.free_requests),
+            surcharges=tuple(sorted(self.surcharges.items())),
+            account=self.account or "",
+            limit=0.0 if preset is None else preset.most_stored * stored,
         )
 
     @model_validator(mode="after")
@@ -168,9 +207,18 @@ class PriceSettings(Section):
         fault = zone_fault(self.price.zone)  # a preset's
         if fault is not None:
             raise ExpectedError(fault)
+        preset = None if self.preset is None else PRESETS[self.preset]
+        if self.stored is not None and (preset is None or not (preset.free_stored or preset.most_stored)):
+            known = [name for name, each in PRESETS.items() if each.free_stored or each.most_stored]
+            raise ExpectedError(f"expected stored only with a preset that goes by it: {' or '.join(known)}")
+        if self.to != "internet" and (preset is None or self.to not in preset.free_to):
+            known = [name for name, each in PRESETS.items() if self.to in each.free_to]
+            raise ExpectedError(
+                f"expected `to: {self.to}` only with a preset that knows it ({', '.join(known)}), or egress"
+            )
         bounds = [tier.beyond for tier in self.tiers or ()]
         if bounds != sorted(set(bounds)):
             raise ExpectedError("expected tiers in the order of their bytes, each beyond the one before")
-        if bounds and self.free is not None and self.free >= bounds[0]:
+        if bounds and self.price.free >= bounds[0]:
             raise ExpectedError("expected free to be less than the first tier's beyond, which includes it")
         return self

@@ -86,7 +86,7 @@ class EdgeSettings(Section):
     pullzone: _Id | None = Field(default=None, description="bunny: id of the pull zone, a number.")
     base_url: _Urls = Field(
         default=(),
-        description="What clients' URLs begin with, as https://images.example, or a list: paths and prefixes of an "
+        description="The beginning of clients' URLs, as https://images.example, or a list: paths and prefixes of an "
         "order are purged below each. CloudFront needs none: its purges hold for all host names.",
     )
     token: Secret | None = Field(

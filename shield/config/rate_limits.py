@@ -22,7 +22,7 @@ class RateLimitSettings(Section):
 
     by: Literal["address", "route", "signed-url-key", "header"] = Field(
         default="address",
-        description="What has a budget of its own: a client's address (or IPv6 /64 network; behind "
+        description="The unit with its own budget: a client's address (or IPv6 /64 network; behind "
         "`access.trusted_proxies` the one that they name), a route, the key of a valid signed URL, or a value of a "
         "request field. Requests without that key or field count for their address.",
     )

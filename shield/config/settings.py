@@ -263,7 +263,7 @@ class Settings(Section):
         default_factory=AuditSettings, description="Comparison of a sample of the fills with other origins' copies."
     )
     alarms: AlarmSettings = Field(
-        default_factory=AlarmSettings, description="What people are woken for, and webhooks that tell them."
+        default_factory=AlarmSettings, description="Alarms for people, and webhooks that carry them."
     )
     probes: ProbeSettings = Field(default_factory=ProbeSettings, description="Regular probes of all origins.")
     health: HealthSettings = Field(default_factory=HealthSettings, description="Whether this node can serve.")
@@ -314,7 +314,7 @@ class Settings(Section):
     price_list_file: File | None = Field(default=None, description="File with `price_list`, in YAML.")
     budgets: Mapping[Name, BudgetSettings] = Field(
         default_factory=dict,
-        description="Budgets of egress by name: what may be read from origins in a day or a month.",
+        description="Budgets of egress by name: the most that may be read from origins in a day or a month.",
         json_schema_extra={"additionalProperties": False},
     )
     ledger: LedgerSettings = Field(default_factory=LedgerSettings, description="The record of egress.")

@@ -21,7 +21,6 @@ from shield.complaints import Complaints
 from shield.egress.ledger import Ledger
 from shield.egress.meter import Meters
 from shield.errors import StoreError
-from shield.rules.bill import CLASSES
 from shield.rules.budgets import (
     PERIODS,
     BudgetAct,
@@ -33,9 +32,10 @@ from shield.rules.budgets import (
     acts_by_origin,
     cost_of_more,
     judge_budget,
+    sums_of_account,
 )
 from shield.rules.moments import shown
-from shield.rules.prices import Price, zones_of
+from shield.rules.prices import CLASSES, Price, zones_of
 from shield.rules.zones import Zones
 
 log = logging.getLogger("shield.egress")
@@ -132,11 +132,20 @@ class BudgetWatch:
             cell, price = cells.get(name), self._terms.prices.get(name)
             self._counted[name] = sums
             if price is not None:
-                month = UsageSum() if cell is None else cell.sums()[Period.MONTH]
+                month = UsageSum() if cell is None else self._month_of(name, cells)
                 place = name, price.currency
                 self.costs[place] = self.costs.get(place, 0.0) + cost_of_more(price, month, more[0], more[1:])
             if cell is not None:
                 cell.add(more)
+
+    def _month_of(self, name: str, cells: Mapping[str, BudgetCell]) -> UsageSum:
+        """What was read in this month by the account of an origin."""
+        prices = self._terms.prices
+        price = prices.get(name)
+        if price is None or not price.account:
+            return cells[name].sums()[Period.MONTH]
+        sums = {each: cell.sums() for each, cell in cells.items()}
+        return sums_of_account(name, sums, prices, Period.MONTH)
 
     def standings(self) -> list[BudgetStanding]:
         """How all budgets stand, by the sums of all workers. By any worker."""

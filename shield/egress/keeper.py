@@ -95,4 +95,10 @@ class LedgerKeeper:
                 await loop.run_in_executor(None, partial(self.ledger.tend, now))
         except StoreError as error:
             self.failures += 1
-            self._complaints.say("ledger", now, "usage can't be written down yet: %s", error)
+            self._complaints.say(
+                "ledger",
+                now,
+                "usage can't be written down yet: %s; requests go on, and counts stay in memory until it can: what "
+                "workers that end before have counted is lost",
+                error,
+            )

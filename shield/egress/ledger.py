@@ -29,7 +29,9 @@ KEEP_HOURS = 92 * DAY
 """Seconds for which hours are kept."""
 
 KEEP_TOTALS = DAY
-"""Seconds for which the totals of a process that is gone are kept."""
+"""Seconds for which the totals of a process that is gone are kept. Those of one that lives are kept however long it
+counts nothing: without them all that it ever counted would count once more.
+"""
 
 STATUSES = ("2xx", "3xx", "4xx", "5xx", "none")
 """Classes by which requests are counted, since providers don't bill all of them; none: there was no response."""
@@ -76,6 +78,8 @@ _ADD_TAG = f"""
 INSERT INTO tags ({_TAG_KEY}, received, requests) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT ({_TAG_KEY}) DO UPDATE SET {_MORE_OF_TAG}
 """
+_KEEP_TOTALS = "UPDATE totals SET seen = ? WHERE process = ? AND seen < ?"
+_KEEP_TAG_TOTALS = "UPDATE tag_totals SET seen = ? WHERE process = ? AND seen < ?"
 _SET_TAG_TOTAL = "INSERT OR REPLACE INTO tag_totals VALUES (?, ?, ?, ?, ?, ?)"
 _ROLL_TAGS = f"""
 INSERT INTO tags ({_TAG_KEY}, received, requests)
@@ -225,6 +229,7 @@ class Ledger:
             if any(change):
                 file.execute(_ADD_TAG, (at, HOUR, *name, *change))
                 file.execute(_SET_TAG_TOTAL, (worker.process, int(now), *name, *numbers))
+        file.execute(_KEEP_TAG_TOTALS, (int(now), worker.process, int(now - HOUR)))
 
     def _add(
         self,
@@ -240,6 +245,7 @@ class Ledger:
             if any(change):
                 file.execute(_ADD, (at, MINUTE, *name, *change))
                 file.execute(_SET_TOTAL, (worker.process, int(now), *name, *numbers))
+        file.execute(_KEEP_TOTALS, (int(now), worker.process, int(now - HOUR)))
 
     def tend(self, now: float) -> None:
         """Add up what is old, and drop what is too old. To be called once an hour or so."""

@@ -51,7 +51,7 @@ async def fetch_with_care(question: Question, means: Means, names: Sequence[str]
     lag = means.lag
     result = await fetch(with_primary_first(names, facts, () if lag is None else lag.late()), want)
     if lag is not None and isinstance(result, Fetched) and not result.by_peer:
-        lag.sighted(want, result, since=changed.at)
+        lag.sighted(want, result, since=changed.at, among=[each.name for each in facts])
     return result
 
 

@@ -38,8 +38,12 @@ class Source(Protocol):
 class Lag(Protocol):
     """The lag of copies behind their primary."""
 
-    def sighted(self, want: Want, fetched: Fetched, *, since: float | None = None) -> None:
-        """The primary, or another origin, has sent an object that changed then."""
+    def sighted(
+        self, want: Want, fetched: Fetched, *, since: float | None = None, among: Collection[str] | None = None
+    ) -> None:
+        """The primary, or another origin, has sent an object that changed then and belongs to a route with these
+        origins.
+        """
 
     def late(self) -> Collection[str]:
         """Copies that lag for longer than they may."""

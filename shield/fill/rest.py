@@ -1,7 +1,8 @@
 """The rest of a body that has broken off or is late: fetched by Range from the origin that it came from, or from
 another one that is proven to have the same bytes. Readers only notice a pause.
 
-Used by fills of whole responses; `runs` continue slices in the same way.
+Used by fills of whole responses; `runs` continue slices in the same way. The body of another node of the cluster
+breaks off if that node dies; while it lives, it looks for the rest itself.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Rest:
         "_broke",
         "_fill",
         "_has_asked",
+        "_is_of_node",
         "_means",
         "_origin",
         "_question",
@@ -93,15 +95,17 @@ class Rest:
         self._question = question
         self._means = means
         self._registry = registry
-        self._origin = fetched.origin
-        self._version = version_of(question.resource, fetched.origin, head)
-        self._version.held = body.held
+        self._is_of_node = fetched.by_node
+        # Another node's ETag may be that of any of its origins.
+        self._origin = "" if fetched.by_node else fetched.origin
+        self._version = version_of(question.resource, self._origin, head)
+        self._version.held, self._version.of_equals = body.held, fetched.by_node
         means.versions.recall(question.resource, self._version)
         self._want = replace(
             want.whole(),
             etag=head.get(b"etag"),
             length=head.length,
-            version_of=fetched.origin,
+            version_of=self._origin or None,
             alone=True,
             inform=None,
             sent=None,
@@ -139,7 +143,8 @@ class Rest:
 
     @property
     def is_held(self) -> bool:
-        return self._task is not None or self._broke is not None or self._body.pacing.is_held
+        is_asking = self._task is not None or self._broke is not None
+        return is_asking or self._is_of_node or self._body.pacing.is_held
 
     def late(self) -> None:
         others = [name for name in self._question.resource.tried if name != self._origin]
@@ -158,7 +163,7 @@ class Rest:
         # What is merely late may still come, and can then be stored.
         version = self._version.sharing() if self._broke is None else self._version
         want = replace(self._want, span=Span(self._body.position, self._body.stop), version=version)
-        want.resumes = None if self._broke is None else self._origin
+        want.resumes = None if self._broke is None else self._origin or None
         self._task = self._means.loop.create_task(self._fetch(names, want))
 
     async def _fetch(self, names: Sequence[str], want: Want) -> None:
@@ -181,10 +186,14 @@ class Rest:
     def _take(self, fetched: Fetched, want: Want) -> None:
         assert want.span is not None
         self._origin, broke, self._broke, self._has_asked = fetched.origin, self._broke, None, False
+        said = "late" if broke is None else str(broke)
+        if broke is not None and self._is_of_node:
+            said = f"node {broke.origin}: {broke.fault.value}: {broke.detail}"
+        self._is_of_node = False
         position, label = self._body.position, self._question.resource.label
         log.warning(
             "%s: body of %s continues at byte %d from origin %s",
-            "late" if broke is None else broke,
+            said,
             label,
             position,
             fetched.origin,
@@ -233,11 +242,13 @@ def rest_of(
     """The rest of a body; None if it can't be fetched by Range: it isn't that of an object of known
     length with a strong ETag, or the server has no ranges of it. Another worker of this node does it by itself.
     """
-    fetched = body.fetched
+    fetched, resource = body.fetched, question.resource
     head = fetched.response.head
-    etag, is_storage = head.get(b"etag"), question.resource.route.fields.of(fetched.origin, by_peer=False).storage
-    if fetched.by_peer or question.want.method != b"GET" or etag is None or whole_head(head).length is None:
+    etag, is_of_worker = head.get(b"etag"), fetched.by_peer and not fetched.by_node
+    if is_of_worker or question.want.method != b"GET" or etag is None or whole_head(head).length is None:
         return None
+    origins = resource.tried if fetched.by_node else (fetched.origin,)
+    is_storage = all(resource.route.fields.of(name, by_peer=False).storage for name in origins)
     if not is_strong(etag) or not is_tag(etag) or not (is_storage or ranges.has_parts(head.status, head.fields)):
         return None
     return Rest(fill, body, question, means, registry)

@@ -258,7 +258,7 @@ class Connection:
         """Bytes have come, with a `rest` if the others end as a head does."""
         response = self._response
         if response is None:
-            self._take_unasked()
+            self._take_unasked(len(data) + len(rest))
             return
         self.last_read = self._now()
         size = len(data) + len(rest)
@@ -283,7 +283,8 @@ class Connection:
         if begins and response.answered:
             response.tell()  # last: it may send the next request on this connection
 
-    def _take_unasked(self) -> None:
+    def _take_unasked(self, size: int) -> None:
+        self.asked.meter.unread += size + self.unread()  # beyond the end of the last response, and billed
         self.close()
         self._owner.spoke_unasked(self)
 
@@ -416,6 +417,7 @@ class Connection:
         self._owner.whole_at = self.last_read
         self._exchanges.add(self.last_read - self.asked_at)
         if not self._persistent:
+            self.asked.meter.unread += self.unread()  # bytes beyond its end
             self.close()
         elif self._paused_at is not None:
             self._end_pause()

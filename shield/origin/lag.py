@@ -64,18 +64,24 @@ class LagWatch:
         self._task: asyncio.Task[None] | None = None
 
     def sighted(
-        self, want: Want, fetched: Fetched, *, since: float | None = None, lacking: Collection[str] | None = None
+        self,
+        want: Want,
+        fetched: Fetched,
+        *,
+        since: float | None = None,
+        among: Collection[str] | None = None,
+        lacking: Collection[str] | None = None,
     ) -> None:
-        """An origin has sent an object. If it is the primary, the object is sought at its copies, or at those of them
-        that are known to be `lacking` it. `since`: when it was announced.
+        """An origin has sent an object. If it is the primary, the object is sought at its copies: those `among` the
+        origins of the object's route, or those that are known to be `lacking` it. `since`: when it was announced.
         """
         head, path, query, origin = fetched.response.head, want.path, want.query, fetched.origin
         if head.status not in (200, 206):
             return
-        now = self._clock()
+        now, places = self._clock(), among if lacking is None else lacking
         for each in self._origins():
             facts = each.facts
-            if facts.copy_of != origin or not facts.holds_all or (lacking is not None and each.name not in lacking):
+            if facts.copy_of != origin or not facts.holds_all or (places is not None and each.name not in places):
                 continue
             copy = self._copies.setdefault(each.name, _Lacking())
             if len(copy.objects) < MOST_SOUGHT and all(known.path != path for known in copy.objects):
@@ -125,6 +131,10 @@ class LagWatch:
 
     async def _look_for(self, each: Sought, origin: Origin, copy: _Lacking, origins: Mapping[str, Origin]) -> None:
         head, now = await self._head(origin, each), self._clock()
+        if head is None:
+            if not each.postponed(now, _AGAIN_SECONDS):
+                copy.objects.remove(each)
+            return
         if isinstance(head, ResponseHead) and each.has_come(head):
             copy.objects.remove(each)
             took = max(0.0, now - each.since)

@@ -235,6 +235,12 @@ class Pool:
         for connection in idle:
             connection.close()
 
+    def break_off(self, detail: str) -> None:
+        """End all exchanges, as if they had been cut off."""
+        self.close_idle()
+        for connection in list(self._connections):
+            connection.fail(Fault.RESET, detail)
+
     async def close(self) -> None:
         """End all fetches with CANCELLED and wait until every socket is closed. Can't be used afterwards."""
         if self._closing is None:

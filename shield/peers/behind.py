@@ -1,10 +1,10 @@
-"""Other nodes that lack purges which this one has carried out: what they have stored isn't served here if it may have
-been purged. So a purge holds for the clients of each node that its receipt names, though the owner of the key was cut
-off, or can't carry the order out.
+"""Other nodes that lack purges which this one has carried out: their entries, and fetches that they had begun, aren't
+served here if they may have been purged. So a purge holds for the clients of each node that its receipt names, even
+if the owner of the key was cut off, or can't carry the order out.
 
-While a node has all that was known here two seconds ago, it costs a comparison. Else a key counts as purged if it was
-since the node had everything; but not within the last two seconds: an order is on its way for as long, and its
-receipt waits for it.
+While a node has all orders that were known here two seconds ago, that costs a comparison. Otherwise a key is refused
+if it was purged after the node last had all orders; purges of the last two seconds don't count, since an order takes
+that long at most, and its receipt waits for it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ class Behind:
         """Responses that weren't used."""
         self.covers: Callable[[bytes], bool] | None = None
         """As of `HotCopies`."""
+        self.owes: Callable[[str], bool] = lambda name: False
+        """Whether a node lacks orders that were given to this one before its start: their keys aren't known here."""
 
     def may_serve(self, name: str, key: CacheKey, told: bytes) -> bool:
-        """Whether what a node has stored may be served, which has `told` its position in the log of purges."""
+        """Whether an entry that a node had stored, or had begun to fetch, may be served. `told` is the position of
+        that node in the log of purges.
+        """
         if self.covers is None or self.covers(told):
             self._had_all[name] = self._generations[0]
             return True
         since, until = self._had_all.get(name, self._began), self._generations[-2]
-        if since >= until or not self._store.was_removed(key.text, since, None, until=until):
+        is_removed = since < until and self._store.was_removed(key.text, since, None, until=until)
+        if not is_removed and (name in self._had_all or not self.owes(name)):
             return True
         self.refused += 1
         return False

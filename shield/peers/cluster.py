@@ -308,7 +308,8 @@ class Cluster:
         other = Respondent(name, worker.pool)
         found = await ask(other, key, request, want, further, deadline=deadline, clock=self._clock, told=told)
         if isinstance(found, Fetched):
-            if found.was_hit and not self.behind.may_serve(name, key, told.get(words.PURGED, b"")):
+            is_older = found.was_hit or words.JOINED[0] in told  # than this request
+            if is_older and not self.behind.may_serve(name, key, told.get(words.PURGED, b"")):
                 found.response.close()
                 return None
             self._take(found, key, want, told)

@@ -3,7 +3,8 @@ node.
 
 What workers of one node ask each other (`front`), with these differences: each request proves that it comes from the
 cluster (`rules.peer_auth`); the other node is told nothing but objects, greetings, and the answers to orders; a
-request is answered from the store or by origins, never by another node.
+request is answered from the store or by origins, never by another node. It listens before the node is open, so that
+nodes which start together learn from each other what they missed; all else is refused until then.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shield import __version__
+from shield.complaints import Complaints
 from shield.edge.front import Listener
 from shield.edge.states import Life
-from shield.errors import RequestError
+from shield.errors import RequestError, ShieldError
 from shield.messages import Part, Request
 from shield.outcome import PLAIN_HIT, Outcome
 from shield.peers import words
@@ -66,6 +68,9 @@ class NodeProxy(PeerProxy):
         self.position: Callable[[], bytes] = lambda: b""
         """What it tells other nodes of its position in the log of purges."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._complaints = Complaints(log, seconds=60.0)
+        self.is_open = False
+        """Whether objects and greetings are answered."""
 
     def try_hit(self, request: Request, now: float, regime: Regime | None = None) -> Reply | None:
         if not request.hops:  # else it was judged before
@@ -75,6 +80,8 @@ class NodeProxy(PeerProxy):
                 denial = self.refuse(RequestError(403, "not-of-the-cluster"), request, now)
                 denial.close = True
                 return denial
+            if not self.is_open and request.target not in self.cluster.nodes.early:
+                return self.refuse(RequestError(503, "starting"), request, now)
             self.cluster.nodes.heard_from(peer.name)
             if request.target[:1] == b"*":
                 return self._told(request, now)
@@ -153,6 +160,7 @@ class NodeProxy(PeerProxy):
             nodes = self.cluster.nodes
             said = {
                 "node": nodes.own,
+                "called": nodes.called,
                 "workers": self._workers,
                 "ring": nodes.ring.id.decode(),
                 "version": __version__,
@@ -181,6 +189,10 @@ class NodeProxy(PeerProxy):
                 body = value
         try:
             answer = await self.orders[request.target](sender, body)
+        except ShieldError as error:
+            now, said = asyncio.get_running_loop().time(), (request.target.decode("ascii", "replace"), sender, error)
+            self._complaints.say(sender, now, "order %s of node %s can't be carried out: %s", *said)
+            order.end(self.refuse(RequestError(500, "order-failed"), request, self.clock()))
         except Exception:
             log.exception("order %s of node %s failed", request.target.decode("ascii", "replace"), sender)
             order.end(self.refuse(RequestError(500, "order-failed"), request, self.clock()))
@@ -199,12 +211,13 @@ def _in_json(body: bytes) -> Reply:
 
 
 class NodeConnection(PeerConnection):
-    """Tells with each response up to where this node has carried out purges."""
+    """Tells with each response up to where this node has carried out purges, and whether its fetch began earlier."""
 
     __slots__ = ()
 
     def begin(self, head: bytes, data: Part | None, *, status: int, length: int | None, outcome: Outcome) -> None:
-        super().begin(head + self._position(), data, status=status, length=length, outcome=outcome)
+        joined = b"%b: %b\r\n" % words.JOINED if outcome.collapsed else b""
+        super().begin(head + joined + self._position(), data, status=status, length=length, outcome=outcome)
 
     def _send(self, reply: Reply, keep_alive: bool) -> None:
         reply.head += self._position()
@@ -223,6 +236,11 @@ class NodeFront(PeerFront):
 
     def __init__(self, proxy: NodeProxy, limits: ClientLimits, *, clock: Callable[[], float]) -> None:
         super().__init__(proxy, limits, listener=Listener.TCP, clock=clock)
+
+    def begin(self) -> None:
+        """The node is open: answer everything."""
+        assert isinstance(self.proxy, NodeProxy)
+        self.proxy.is_open = True
 
     def _connection(self, server_state: ServerState, life: Life) -> NodeConnection:
         return NodeConnection(self, server_state, life)

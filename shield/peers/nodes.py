@@ -3,7 +3,9 @@
 Whether a worker of another node is down shows in our own requests to it. One that sends nothing for half a second
 while something waits for it is asked for a greeting, beside that; without an answer within a second it counts as
 down: the waits end at once, and nothing is sent to it but a greeting a second, until that is answered. So a node that
-is frozen, or cut off, costs those that wait for it two seconds once, and nobody a failed request.
+is frozen, or cut off, costs those that wait for it two seconds once, and nobody a failed request. While it sends
+bodies it is greeted every two seconds; after a second greeting without an answer they break off, and continue
+elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import logging
 import ssl
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import lru_cache
 from typing import TypeVar
 
 from shield.complaints import Complaints
@@ -27,12 +28,11 @@ from shield.origin.pool import Pool
 from shield.origin.resolver import Resolver
 from shield.origin.terms import PoolLimits, Timeouts
 from shield.peers import words
-from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode
+from shield.peers.other import NodeMember, NodeStatistics, NodeWorker, OtherNode, worker_of
 from shield.peers.watch import Watch
 from shield.rules import peer_auth
 from shield.rules.beyond import RegionOffer
 from shield.rules.peer_secrets import PeerSecrets
-from shield.rules.rendezvous import Rendezvous
 from shield.rules.ring import NodeRing
 
 log = logging.getLogger("shield.peers")
@@ -59,6 +59,8 @@ _OWN_LAG_SECONDS = 0.5  # later than that, it was this worker that had no time t
 _NEWS_SECONDS = 30.0  # between two to one that isn't
 _CHANGING_SECONDS = 5.0  # the same while a new secret takes the place of another one
 _RETRY_SECONDS = 1.0  # between two greetings to one that is down
+_SENDING_SECONDS = 2.0  # between two greetings to one that sends bodies
+_SILENCES = 2  # greetings without an answer, after which bodies from it break off: a worker under a herd may miss one
 
 
 class Nodes:
@@ -80,7 +82,7 @@ class Nodes:
         clock: Callable[[], float],
         near: Collection[str] = (),
     ) -> None:
-        self.own = own
+        self.own = self.called = own  # of members by DNS the first becomes the address
         self.clock = clock
         self.secrets = secrets
         self.loop = asyncio.get_running_loop()
@@ -98,6 +100,8 @@ class Nodes:
         self._lacked = False  # some of the others didn't have the newest secret
         self.orders: dict[bytes, OrderHandler] = {}
         """What this node does for others, by target: all begin with a star."""
+        self.early: set[bytes] = set()
+        """Those that it carries out before it is open, too."""
         self.members: Mapping[str, NodeMember] = {}
         self.near = near
         self.own_offer: Callable[[], RegionOffer] = RegionOffer
@@ -162,6 +166,22 @@ class Nodes:
         """The names of the other members, sorted."""
         return tuple(sorted(self._others))
 
+    def called_of(self, name: str) -> str:
+        """What a member calls itself in orders."""
+        other = self._others.get(name)
+        return name if other is None else other.called
+
+    def member_called(self, called: str) -> str:
+        """The member that calls itself so; the name itself if there is none."""
+        if called in self._others:
+            return called
+        return next((name for name, other in self._others.items() if other.called == called), called)
+
+    def call(self, name: str, called: str) -> None:
+        """A member says that it is called so."""
+        if (other := self._others.get(name)) is not None:
+            other.called = called
+
     def _leave(self, other: OtherNode) -> None:
         for worker in other.asked.values():
             self._forget(worker)
@@ -199,7 +219,7 @@ class Nodes:
         if other is None:
             return None
         if digest is not None:
-            worker = self._worker(other, _worker_of(other.workers, digest))
+            worker = self._worker(other, worker_of(other.workers, digest))
             return worker if worker.down_since is None else None
         for number in range(other.workers):
             worker = self._worker(other, number)
@@ -262,6 +282,10 @@ class Nodes:
             is_late = error.fault is Fault.FIRST_BYTE_TIMEOUT
             if not is_late or self.loop.time() - began < _HELLO_SECONDS + _OWN_LAG_SECONDS:
                 self._note_down(name, worker, error)
+                if error.fault in _SILENT:  # one that refuses connections may be finishing what it sends
+                    worker.silences += 1
+                    if worker.silences >= _SILENCES:
+                        worker.pool.break_off("it hangs, or is cut off")
         else:
             self._note_up(name, worker)
             self._learn(other, said)
@@ -279,7 +303,7 @@ class Nodes:
             self._complaints.say(name, now, "node %s, worker %d: down: %s: %s; its keys are asked of the next", *said)
 
     def _note_up(self, name: str, worker: NodeWorker) -> None:
-        worker.heard = self.loop.time()
+        worker.heard, worker.silences = self.loop.time(), 0
         if worker.down_since is not None:
             log.info("node %s, worker %d: answers again", name, worker.pool_number)
             worker.down_since = None
@@ -293,6 +317,7 @@ class Nodes:
             other.near = tuple(map(str, told.get("near", ())))
             other.offer = RegionOffer.read(told.get("offer"))
             other.secrets, other.refusals = frozenset(map(str, told.get("secrets", ()))), 0
+            other.called = str(told.get("called", other.called))
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:
@@ -328,7 +353,7 @@ class Nodes:
 
     def heard_from(self, name: str) -> None:
         """A node has sent something: if it was down, it may be back."""
-        if self._down and (other := self._others.get(name)) is not None:
+        if self._down and (other := self._others.get(self.member_called(name))) is not None:
             for worker in list(other.asked.values()):
                 if worker.down_since is not None:
                     self._greet(worker)
@@ -344,7 +369,8 @@ class Nodes:
                 other.greet_at = now + (between if other.ring else _RETRY_SECONDS)
                 self._greet(self._worker(other, 0))
             for worker in list(other.asked.values()):
-                if worker.down_since is not None and now >= worker.retry_at:
+                is_sending = worker.pool.in_use and now - worker.heard >= _SENDING_SECONDS
+                if is_sending if worker.down_since is None else now >= worker.retry_at:
                     self._greet(worker)
 
     # orders
@@ -384,6 +410,8 @@ class Nodes:
 
     def _refusal(self, name: str, status: int) -> str:
         """What an answer with this status means; note it."""
+        if status in (500, 503):
+            return "it is starting" if status == 503 else "it can't carry that out: its log says why"
         if status != 403:
             return f"it answers {status}"
         if (other := self._others.get(name)) is not None:
@@ -392,7 +420,7 @@ class Nodes:
 
     def proof(self, name: str, method: bytes, target: bytes, body: bytes = b"") -> Field:
         """The field line that proves to a node where a request comes from."""
-        sender, ring, other = self.own.encode(), self.ring.id, self._others.get(name)
+        sender, ring, other = self.called.encode(), self.ring.id, self._others.get(name)
         secret = self.secrets.signing(() if other is None else other.secrets, 0 if other is None else other.refusals)
         said = peer_auth.proof(
             secret, sender=sender, ring=ring, method=method, target=target, body=body, now=self.clock()
@@ -456,11 +484,4 @@ _DOWN = frozenset(
 )
 
 
-@lru_cache(maxsize=64)
-def _among(workers: int) -> Rendezvous:
-    return Rendezvous([b"worker-%d" % number for number in range(workers)])
-
-
-def _worker_of(workers: int, digest: bytes) -> int:
-    """The worker that owns a key in a node with so many, as `Owners` computes it there."""
-    return 0 if workers == 1 else _among(workers).owner(digest)
+_SILENT = frozenset({Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT})

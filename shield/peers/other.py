@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import lru_cache
 
 from shield.origin.pool import Pool
 from shield.rules.beyond import RegionOffer
+from shield.rules.rendezvous import Rendezvous
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class NodeStatistics:
 class NodeWorker:
     """A worker of another node."""
 
-    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at")
+    __slots__ = ("down_since", "greeting", "heard", "number", "pool", "pool_number", "retry_at", "silences")
 
     def __init__(self, number: int, pool_number: int, pool: Pool, now: float) -> None:
         self.number = number  # among all asked
@@ -47,6 +49,7 @@ class NodeWorker:
         self.heard = now
         self.down_since: float | None = None
         self.retry_at = 0.0
+        self.silences = 0  # greetings in a row to which nothing came
         self.greeting: asyncio.Task[None] | None = None
 
 
@@ -55,6 +58,7 @@ class OtherNode:
 
     __slots__ = (
         "asked",
+        "called",
         "greet_at",
         "member",
         "near",
@@ -70,6 +74,7 @@ class OtherNode:
     def __init__(self, member: NodeMember, workers: int) -> None:
         self.member = member
         self.workers = workers  # assumed to be as many as here, until it tells
+        self.called = member.name  # until it tells: of members by DNS that is the address
         self.ring = ""
         self.version = ""
         self.asked: dict[int, NodeWorker] = {}
@@ -79,3 +84,13 @@ class OtherNode:
         self.secrets: frozenset[str] = frozenset()  # fingerprints of those that it accepts
         self.refusals = 0  # of our proof, since it told them
         self.round_trip: float | None = None
+
+
+@lru_cache(maxsize=64)
+def _among(workers: int) -> Rendezvous:
+    return Rendezvous([b"worker-%d" % number for number in range(workers)])
+
+
+def worker_of(workers: int, digest: bytes) -> int:
+    """The worker that owns a key in a node with so many, as `Owners` computes it there."""
+    return 0 if workers == 1 else _among(workers).owner(digest)

@@ -23,6 +23,8 @@ from shield.rules.warming import MARK
 FIELD = b"shield-peer"
 HOT = (b"shield-hot", b"1")
 """A line of responses with an entry that many nodes ask for."""
+JOINED = (b"shield-joined", b"1")
+"""A line of responses whose fetch was begun for an earlier request."""
 PURGED = b"shield-purged"
 """The field of responses with the node's position in the log of purges."""
 WARMING = (b"shield-warm", b"1")
@@ -34,7 +36,7 @@ HOPS = b"shield-hops"
 REQUEST_ID = b"shield-request-id"
 """The field of a request with the identifier of the client's."""
 
-TOLD = (HOT[0], PURGED)
+TOLD = (HOT[0], JOINED[0], PURGED)
 _OF_PEERS = (FIELD, *TOLD)
 _HIT = b"hit"
 _FAILED = b"failed"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from shield.rules.prices import PRESETS, Price
+from shield.rules.prices import GB, PRESETS, Price
 
 GROWTHS = (2, 4, 8)
 """By how much RAM and disks are tried larger."""
@@ -173,7 +173,7 @@ def _choices(node: AdvisedNode) -> Iterator[SettingsChange]:
     found = {}
     for route in node.routes:
         known = {name: price for name in route.origins if (price := node.prices.get(name)) is not None}
-        if len(known) == len(route.origins) > 1 and len({each.egress for each in known.values()}) > 1:
+        if len(known) == len(route.origins) > 1 and len({each.of(GB, 0.0) for each in known.values()}) > 1:
             found[route.name] = {"choose": "cheapest"}
     if found:
         yield SettingsChange(
@@ -190,7 +190,8 @@ def _providers(node: AdvisedNode) -> Iterator[SettingsChange]:
             continue
         for preset, listed in PRESETS.items():
             other = listed.price
-            if preset == "free" or other.currency != price.currency or other.egress >= price.egress:
+            is_dearer = other.of(GB, 0.0) >= price.of(GB, 0.0)
+            if preset == "free" or other.currency != price.currency or is_dearer:
                 continue
             caveat = f"; {listed.caveat}" if listed.caveat else ""
             yield SettingsChange(
@@ -259,8 +260,10 @@ def best(tried: Sequence[TriedChange], *, bill: float, number: int) -> list[Trie
     found = []
     for each_kind in of_kind.values():
         most = max(each.saves for each in each_kind)
+        if most <= 0.0:
+            continue
         enough = next(each for each in each_kind if each.saves >= NEARLY * most)
-        if enough.saves > LEAST * bill and enough.saves > 0.0:
+        if enough.saves > LEAST * bill:
             found.append(enough)
     return sorted(found, key=lambda each: -each.saves)[:number]
 

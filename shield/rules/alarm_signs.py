@@ -98,7 +98,7 @@ def of_origins(origins: Sequence[OriginSign], *, is_frozen: bool) -> list[AlarmC
         )
     elif origins and len(bad) == len(origins):
         said = ", ".join(f"{each.name}: {each.reason}" for each in bad)
-        found.append(AlarmCause(AlarmKind.NO_ORIGIN, "", f"no origin is well: {said}"))
+        found.append(AlarmCause(AlarmKind.NO_ORIGIN, "", f"no origin is healthy: {said}"))
     else:
         found += [
             AlarmCause(AlarmKind.ORIGIN_DOWN, each.name, f"origin {each.name} is out: {each.reason}") for each in bad
@@ -216,8 +216,8 @@ def of_budgets(budgets: Iterable[BudgetStanding]) -> list[AlarmCause]:
             kind = AlarmKind.BUDGET_SPENT if share >= 1.0 else AlarmKind.BUDGET
             subject = name if share >= 1.0 else f"{name} {100.0 * share:g}%"
             does = ", ".join([word for word, act in ACTS.items() if each.acts & act])
-            text = f"{100.0 * share:g}% and more of its amount: {each}"
-            found.append(AlarmCause(kind, subject, f"{text}; it does: {does}" if does else text))
+            text = f"{100.0 * share:g}% of its amount is reached: {each}"
+            found.append(AlarmCause(kind, subject, f"{text}; in force: {does}" if does else text))
         if each.is_burst:
             unit = each.budget.amount.currency
             text = f"budget {name}: {worded(each.in_hour, unit)} in this hour, beyond its burst"

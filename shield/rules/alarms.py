@@ -96,8 +96,8 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ORIGIN_DOWN: KindTerms(
         _CRITICAL,
-        "shield origin ls has the reason, shield check --online a remedy. Others serve its keys; drain it if it "
-        "comes and goes.",
+        "shield origin ls shows the reason, shield check --online a remedy. Other origins serve its keys; drain it "
+        "if it comes and goes.",
         "oncall.md#an-origin-is-down",
         begins_after=15.0,
     ),
@@ -109,7 +109,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.ORIGIN_CORRUPT: KindTerms(
         _CRITICAL,
-        "It isn't asked while another can serve. Compare its objects with shield audit, then have it examined with "
+        "It isn't used while another origin can serve. Compare its objects with shield audit, then check it with "
         "shield origin probe.",
         "oncall.md#an-origin-is-corrupt",
     ),
@@ -133,7 +133,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.WORKER_DIED: KindTerms(
         _WARNING,
-        "Nothing: it was replaced. The log has its exit code; SIGKILL mostly means out of memory.",
+        "No action is needed: it was replaced. The log has its exit code; SIGKILL usually means out of memory.",
         "oncall.md#the-node-isnt-ready-or-restarts",
         ends_after=0.0,
     ),
@@ -145,7 +145,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.LOOP_LAG: KindTerms(
         _WARNING,
-        "The machine is starved, or a worker has too much to do: top -H; more workers.",
+        "The machine or a worker is overloaded: look at top -H, and raise the number of workers.",
         "oncall.md#it-is-slow",
         ends_after=120.0,
     ),
@@ -163,7 +163,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.DRILL: KindTerms(
         _WARNING,
-        "Read the report with shield drill history, mend the cause, and drill again.",
+        "Read the report with shield drill history, fix the cause, and drill again.",
         "oncall.md#drill-stop-a-drill",
     ),
     AlarmKind.RAMP: KindTerms(
@@ -173,55 +173,56 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
     ),
     AlarmKind.RELOAD: KindTerms(
         _WARNING,
-        "shield check prints the problems. The node runs on with the settings of before; a restart would fail.",
+        "shield check prints the problems. The node keeps running with the previous settings; a restart would fail.",
         "oncall.md#a-reload-was-refused",
         ends_after=0.0,
     ),
     AlarmKind.PURGES: KindTerms(
         _CRITICAL,
-        "Make room in state_directory, or mend its disk: after a restart, purged objects could be served again.",
+        "Make room in state_directory, or repair its disk: after a restart, purged objects could be served again.",
         "oncall.md#a-disk-is-out",
     ),
     AlarmKind.EDGE_PURGES: KindTerms(
         _WARNING,
-        "Purged objects may be served by the CDN until they expire there: mend what it says of the token or the id "
-        "in purge.edges, or purge at the CDN. What waits is sent once it can be.",
+        "Purged objects may be served by the CDN until they expire there: fix the token or the id in purge.edges, "
+        "as its answer says, or purge at the CDN. Waiting purges are sent as soon as possible.",
         "oncall.md#a-cdn-takes-no-purges",
         begins_after=120.0,
     ),
     AlarmKind.CLUSTER: KindTerms(
         _CRITICAL,
-        "Look at the network between the nodes, and at the bus. This node serves; what was purged at others may be "
-        "served here until it hears of that.",
+        "Look at the network between the nodes, and at the bus. This node serves; objects that were purged at others "
+        "may be served here until it learns of the purges.",
         "oncall.md#a-node-is-cut-off-from-the-others",
         begins_after=15.0,
     ),
     AlarmKind.BUDGET: KindTerms(
         _WARNING,
-        "shield cost --by reason has where it goes; the budget's projected share tells whether it will last.",
+        "shield cost --by reason shows where it goes; the budget's projected share shows whether it will last.",
         "oncall.md#a-budget-is-spent",
         reminds=False,
         ends_after=0.0,
     ),
     AlarmKind.BUDGET_SPENT: KindTerms(
         _CRITICAL,
-        "Look at what it does in the admin API's /budgets; raise its amount and reload if clients are refused.",
+        "The admin API's /budgets shows the measures in force; raise its amount and reload if clients are refused.",
         "oncall.md#a-budget-is-spent",
         ends_after=0.0,
     ),
     AlarmKind.SPIKE: KindTerms(
         _CRITICAL,
-        "shield cost --suspects names keys, queries and clients; block or limit them, or mend the cause.",
+        "shield cost --suspects names keys, queries and clients; block or limit them, or fix the cause.",
         "oncall.md#egress-spikes",
         ends_after=120.0,
     ),
     AlarmKind.ACCESS_LOG: KindTerms(
         _WARNING,
-        "The reader of the access log is too slow, or its disk is full; access_log.memory bears longer pauses.",
+        "The reader of the access log is too slow, or its disk is full; a larger access_log.memory bridges longer "
+        "pauses.",
         "logs.md",
         ends_after=300.0,
     ),
-    AlarmKind.TEST: KindTerms(_WARNING, "Nothing: someone has tried this webhook.", "monitoring.md#alarms"),
+    AlarmKind.TEST: KindTerms(_WARNING, "No action is needed: someone tested this webhook.", "monitoring.md#alarms"),
 }
 
 

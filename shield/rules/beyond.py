@@ -1,8 +1,8 @@
 """Whether a node asks another region, which is near to an origin, before it asks that origin. Pure.
 
-Like origins are compared by `ranking`: in seconds, with a price for each unit of money (`Route.exchange`). The way
-through the other region takes a round trip there and costs what that region pays for what it sends; if the object
-isn't stored there, also what it pays for reading from the origin. How often it is stored is measured.
+Both ways are compared as `ranking` compares origins: in seconds, with money converted by `Route.exchange`. The way
+through the other region takes a round trip, and costs that region's egress; if the object isn't stored there, its
+read from the origin, too. How often it is stored is measured.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shield.rules.prices import Price
+from shield.rules.prices import GB, Price
 
 EXPLORED = 64
-"""Where the other region isn't worth it by what was stored there so far, one fetch in so many finds out again."""
+"""Where too little was stored in the other region so far to be worth it, one fetch in so many tries it again."""
 
 _MOST_COUNTED = 1000
 _LONGEST_NAME = 64
@@ -22,8 +22,8 @@ _MOST_ORIGINS = 64
 
 @dataclass(frozen=True, slots=True)
 class RegionOffer:
-    """What a node tells of its region: the prices of reading from origins there, by name, and of what it sends to
-    other regions. What it doesn't know isn't there.
+    """Prices in a node's region: those of reading from origins, by name, and that of egress to other regions, as far
+    as they are known.
     """
 
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class RegionOffer:
 
     @classmethod
     def read(cls, said: object) -> RegionOffer:
-        """What another node told, without what isn't understood."""
+        """Another node's offer from JSON; malformed parts are left out."""
         if not isinstance(said, dict):
             return cls()
         told = said.get("prices")
@@ -104,7 +104,7 @@ class TwoWays:
 
 
 def _of_price(price: Price) -> list[object]:
-    return [price.egress, price.requests, price.currency]
+    return [price.of(GB, 0.0), price.requests, price.currency]
 
 
 def _price(said: object) -> Price | None:

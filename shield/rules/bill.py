@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from shield.rules.prices import Price
 from shield.rules.zones import Month, month_around
 
-CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
 STORED_ELSEWHERE, FETCHED_ELSEWHERE = "peer-hit", "peer"
 """Results of requests whose bodies came from other nodes of the cluster: from their stores, and from an origin."""
+
+FORECAST_SECONDS = 7 * 86400.0
+"""For which the mean of usage is taken to go on."""
 
 SAVED = frozenset({"hit", "stale", "collapsed", "revalidated", STORED_ELSEWHERE})
 """Results of requests whose bodies didn't come from an origin."""
@@ -42,17 +44,23 @@ class Usage:
 
 @dataclass(slots=True)
 class BillLine:
-    """One line: requests, bytes, and money by currency. `unpriced` are bytes of origins without a price."""
+    """One line: requests, bytes, and money by currency. `unpriced` are bytes of origins without a price. `parts` are
+    requests and bytes by currency, "" for those without a price.
+    """
 
     name: str
     requests: int = 0
     received: int = 0
     money: dict[str, float] = field(default_factory=dict)
     unpriced: int = 0
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, usage: Usage, charge: Charge | None) -> None:
         self.requests += usage.requests
         self.received += usage.received
+        currency = "" if charge is None else charge.currency
+        requests, received = self.parts.get(currency, (0, 0))
+        self.parts[currency] = requests + usage.requests, received + usage.received
         if charge is None:
             self.unpriced += usage.received
         else:
@@ -61,20 +69,18 @@ class BillLine:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What an origin's bytes and requests of one month cost on average."""
+    """What an origin's bytes and billed requests of one month cost on average."""
 
     price: Price
     each_byte: float
+    each_request: float
 
     @property
     def currency(self) -> str:
         return self.price.currency
 
     def of(self, usage: Usage) -> float:
-        billed = sum(
-            [count for name, count in zip(CLASSES, usage.statuses, strict=True) if name in self.price.billed]
-        )
-        return self.each_byte * usage.received + self.price.requests * billed / 1000.0
+        return self.each_byte * usage.received + self.each_request * self.price.is_billed(usage.statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +100,44 @@ class Bill:
 
 
 class Charges:
-    """What each origin's bytes and requests cost on average in each month of its provider's zone, of all its `usage`
-    there.
+    """What each origin's bytes and requests cost on average in each month of its provider's zone, of all `usage`
+    there. Origins of one account share its allowance and its tiers, each in proportion to what it gave.
     """
 
     def __init__(self, usage: Iterable[Usage], prices: Mapping[str, Price | None]) -> None:
-        received: dict[tuple[str, float], int] = {}
+        sums: dict[
+            tuple[tuple[str, str] | str, float], list[int]
+        ] = {}  # bytes and billed requests by account and month
+        months: set[tuple[str, float]] = set()
         for each in usage:
             price = prices.get(each.origin) if each.origin else None
             if price is not None:
-                place = each.origin, month_around(each.at, price.zone)[0]
-                received[place] = received.get(place, 0) + each.received
+                month = month_around(each.at, price.zone)[0]
+                months.add((each.origin, month))
+                known = sums.setdefault((account_of(each.origin, price), month), [0, 0])
+                known[0] += each.received
+                known[1] += price.is_billed(each.statuses)
         self._prices = prices
         self._by_month: dict[tuple[str, float], Charge] = {}
-        for (origin, month), size in received.items():
+        for origin, month in months:
             price = prices[origin]
             assert price is not None
-            self._by_month[origin, month] = Charge(price, price.of_month(size) / size if size else 0.0)
+            size, billed = sums[account_of(origin, price), month]
+            self._by_month[origin, month] = Charge(
+                price,
+                price.of_month(size) / size if size else 0.0,
+                price.of_requests(billed) / billed if billed else 0.0,
+            )
 
     def of(self, origin: str, at: float) -> Charge | None:
         """Of the month that this time is in; None: the origin has no price, or no usage in that month."""
         price = self._prices.get(origin)
         return None if price is None else self._by_month.get((origin, month_around(at, price.zone)[0]))
+
+
+def account_of(origin: str, price: Price) -> tuple[str, str] | str:
+    """By which origins share what is free and their tiers: their account, or each has its own."""
+    return ("account", price.account) if price.account else origin
 
 
 def bill(
@@ -170,17 +192,28 @@ def bill_by_tag(usage: Sequence[Usage], tags: Sequence[TagUsage], rates: Charges
         max(0, whole.total.received - any_tag.received),
         {name: max(0.0, money - any_tag.money.get(name, 0.0)) for name, money in whole.total.money.items()},
         max(0, whole.total.unpriced - any_tag.unpriced),
+        {
+            currency: (max(0, requests - tagged[0]), max(0, received - tagged[1]))
+            for currency, (requests, received) in whole.total.parts.items()
+            for tagged in (any_tag.parts.get(currency, (0, 0)),)
+        },
     )
     return replace(whole, lines=[*lines, rest]), any_tag.received
 
 
 def forecast(
-    usage: Sequence[Usage], prices: Mapping[str, Price | None], month: Month, now: float
+    usage: Sequence[Usage],
+    prices: Mapping[str, Price | None],
+    month: Month,
+    now: float,
+    *,
+    since: float | None = None,
 ) -> dict[str, float]:
     """Money by currency for all of a month that has begun: what was counted so far, and for its rest the mean of the
-    last seven days, or of the month so far if that is more recent.
+    last seven days, those of the month before included; of fewer if counting began `since`, at least an hour.
     """
     spans = {name: month.within(price.zone) for name, price in prices.items() if price is not None}
+    known = min(max(now - FORECAST_SECONDS, now - FORECAST_SECONDS if since is None else since), now - 3600.0)
     sizes: dict[str, float] = {}
     requests: dict[str, float] = {}
     for each in usage:
@@ -188,20 +221,24 @@ def forecast(
         if price is None:
             continue
         start, stop = spans[each.origin]
-        if not start <= each.at < stop:
-            continue
-        since = min(max(start, now - 7 * 86400.0), now - 3600.0)
-        share = 1.0 + (max(0.0, stop - now) / (now - since) if each.at >= since else 0.0)
+        share = 1.0 if start <= each.at < stop else 0.0
+        if known <= each.at < stop:
+            share += max(0.0, stop - max(now, start)) / (now - known)
         sizes[each.origin] = sizes.get(each.origin, 0.0) + each.received * share
-        requests[each.origin] = requests.get(each.origin, 0.0) + _billed(each, price) * share
+        requests[each.origin] = requests.get(each.origin, 0.0) + price.is_billed(each.statuses) * share
+    together: dict[tuple[str, str] | str, list[float]] = {}
+    for origin, size in sizes.items():
+        price = prices[origin]
+        assert price is not None
+        whole = together.setdefault(account_of(origin, price), [0.0, 0.0])
+        whole[0] += size
+        whole[1] += requests[origin]
     money: dict[str, float] = {}
     for origin, size in sizes.items():
         price = prices[origin]
         assert price is not None
-        whole = price.of_month(size) + price.requests * requests[origin] / 1000.0
-        money[price.currency] = money.get(price.currency, 0.0) + whole
+        all_bytes, all_requests = together[account_of(origin, price)]
+        cost = price.of_month(all_bytes) * size / all_bytes if all_bytes else 0.0
+        cost += price.of_requests(all_requests) * requests[origin] / all_requests if all_requests else 0.0
+        money[price.currency] = money.get(price.currency, 0.0) + cost
     return money
-
-
-def _billed(usage: Usage, price: Price) -> int:
-    return sum([count for name, count in zip(CLASSES, usage.statuses, strict=True) if name in price.billed])

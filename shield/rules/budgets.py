@@ -18,8 +18,8 @@ from enum import Enum, IntFlag
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from shield.rules.bill import CLASSES
-from shield.rules.prices import GB, Price
+from shield.rules.bill import account_of
+from shield.rules.prices import CLASSES, GB, Price
 from shield.rules.zones import Zones, day_around, month_around
 
 HOUR = 3600.0
@@ -71,7 +71,7 @@ USUAL_ACTS: Mapping[BudgetAct, float] = MappingProxyType(
 
 
 class UsageSum(NamedTuple):
-    """Bytes received from an origin in a period, and its requests by class of status, as in `bill.CLASSES`."""
+    """Bytes received from an origin in a period, and its requests by class of status, as in `prices.CLASSES`."""
 
     received: int = 0
     statuses: Sequence[int] = (0,) * len(CLASSES)
@@ -163,7 +163,7 @@ class BudgetStanding:
     def __str__(self) -> str:
         budget = self.budget
         spent = worded(self.spent, budget.amount.currency)
-        return f"budget {budget.name}: {spent} of {budget.amount} a {budget.per.value} are spent"
+        return f"budget {budget.name}: {spent} of {budget.amount} a {budget.per.value} spent"
 
 
 def judge_budget(
@@ -174,15 +174,14 @@ def judge_budget(
     now: float,
 ) -> BudgetStanding:
     """How a budget stands, by the sums of its origins; one without sums has given nothing yet."""
-    known = [(sums[name], prices.get(name)) for name in budget.origins if name in sums]
-    spent = projected = ends = 0.0
+    spent = in_hour = projected = ends = 0.0
     for name in budget.origins:
         begins, over = budget.per.around(now, zones.of(name))
-        part = _spent(budget.amount, sums[name], budget.per, prices.get(name)) if name in sums else 0.0
+        part = _spent(budget.amount, name, sums, budget.per, prices)
+        in_hour += _spent(budget.amount, name, sums, Period.HOUR, prices)
         spent += part
         projected += part / min(1.0, max(now - begins, 1.0) / (over - begins))
         ends = max(ends, over)
-    in_hour = sum([_spent(budget.amount, each, Period.HOUR, price) for each, price in known])
     share = spent / budget.amount.value
     is_burst = budget.burst is not None and in_hour >= budget.burst
     acts = BudgetAct(0)
@@ -207,9 +206,26 @@ def acts_by_origin(standings: Iterable[BudgetStanding]) -> dict[str, tuple[Budge
 
 
 def cost_of_more(price: Price, before: UsageSum, received: int, statuses: Sequence[int]) -> float:
-    """The price of further bytes and requests, after those of the month `before`; never negative."""
+    """The price of further bytes and requests, after those of the month `before`, of the whole account; never
+    negative.
+    """
     egress = price.of_month(before.received + received) - price.of_month(before.received)
-    return max(0.0, egress + price.requests * _billed(statuses, price) / 1000.0)
+    billed, more = price.is_billed(before.statuses), price.is_billed(statuses)
+    return max(0.0, egress + price.of_requests(billed + more) - price.of_requests(billed))
+
+
+def sums_of_account(
+    name: str, sums: Mapping[str, OriginSums], prices: Mapping[str, Price | None], period: Period
+) -> UsageSum:
+    """What all origins together have given that share what is free and tiers with this one; it alone if none do."""
+    price = prices.get(name)
+    names = [name]
+    if price is not None and price.account:
+        wanted = account_of(name, price)
+        names = [each for each in sums if (of := prices.get(each)) is not None and account_of(each, of) == wanted]
+    found = [sums[each].get(period, UsageSum()) for each in names if each in sums]
+    statuses = [sum(column) for column in zip(*[each.statuses for each in found], strict=True)] or (0,) * len(CLASSES)
+    return UsageSum(sum([each.received for each in found]), statuses)
 
 
 def retry_after(until: float, now: float) -> float:
@@ -227,17 +243,27 @@ def worded(value: float, currency: str | None) -> str:
     return f"{value:.0f} B"
 
 
-def _spent(amount: Spendable, sums: OriginSums, per: Period, price: Price | None) -> float:
-    part = sums.get(per, UsageSum())
+def _spent(
+    amount: Spendable,
+    name: str,
+    sums: Mapping[str, OriginSums],
+    per: Period,
+    prices: Mapping[str, Price | None],
+) -> float:
+    if name not in sums:
+        return 0.0
+    own, price = sums[name].get(per, UsageSum()), prices.get(name)
     if amount.currency is None:
-        return float(part.received)
+        return float(own.received)
     if price is None:
         return 0.0
-    # Tiers and what is free are of the month: the last bytes of it are those of the day.
-    month = max(part.received, sums.get(Period.MONTH, part).received)
+    # Tiers and what is free are of the account's month: the last bytes of it are those of the day, and an origin's
+    # share of their price is that of its bytes.
+    part, whole = (sums_of_account(name, sums, prices, period) for period in (per, Period.MONTH))
+    month = max(part.received, whole.received)
     egress = price.of_month(month) - price.of_month(month - part.received)
-    return egress + price.requests * _billed(part.statuses, price) / 1000.0
-
-
-def _billed(statuses: Sequence[int], price: Price) -> int:
-    return sum([count for name, count in zip(CLASSES, statuses, strict=True) if name in price.billed])
+    billed, all_billed = price.is_billed(part.statuses), price.is_billed(whole.statuses)
+    all_billed = max(billed, all_billed)
+    requests = price.of_requests(all_billed) - price.of_requests(all_billed - billed)
+    share = own.received / part.received if part.received else 0.0
+    return egress * share + (requests * price.is_billed(own.statuses) / billed if billed else 0.0)

@@ -1,6 +1,8 @@
 """Usage as rows of FOCUS, the FinOps Open Cost and Usage Specification, versions 1.2 and 1.3 (focus.finops.org).
 
 Ours are estimates and no invoice: the billed cost is 0, and the estimate is the effective, contracted and list cost.
+These are alike, since what of a price was negotiated isn't known, and the product of a unit price and a quantity: the
+unit price is the mean of the month, over its tiers and what is free. An empty field is a null.
 """
 
 from __future__ import annotations
@@ -8,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
-from shield.rules.bill import CLASSES, Charge, Charges, Usage
-from shield.rules.prices import GB, Price
+from shield.rules.bill import Charge, Charges, Usage
+from shield.rules.prices import Price
 from shield.rules.sites import NOWHERE, OriginSite
 from shield.rules.zones import month_around
 
@@ -20,7 +23,8 @@ _OF_BOTH = (
     *("ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency"),
     *("ChargePeriodStart", "ChargePeriodEnd", "ConsumedQuantity", "ConsumedUnit", "PricingQuantity", "PricingUnit"),
     *("InvoiceIssuerName", "ProviderName", "PublisherName", "RegionId", "RegionName", "ResourceId", "ResourceType"),
-    *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "Tags"),
+    *("ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId", "Tags"),
+    *("PricingCategory", "ListUnitPrice", "ContractedUnitPrice"),
 )
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "1.2": _OF_BOTH,
@@ -47,7 +51,8 @@ def focus_rows(
 ) -> Iterator[dict[str, str]]:
     """Two rows, of bytes and of requests, for each hour, origin, route and reason, or for each day where only that is
     known; origins without a price are left out. Times are of UTC, and the billing period is the month of the
-    provider's zone. `site_of` tells where an origin was at a time; `labels` are by origin, and among its rows' tags.
+    provider's zone. `site_of` tells where an origin was at a time; `labels` are by origin, and tags of its rows as
+    they are, beside our own, which begin with `x_`.
     """
     rates = Charges(usage, prices)
     periods: dict[tuple[int, int, str, str, str], list[Usage]] = {}
@@ -80,8 +85,8 @@ def _common(
     named = _NAMES.get(site.provider, site.provider)
     more = {"ServiceProviderName": named, "HostProviderName": named} if version != "1.2" else {}
     return {
-        "BillingAccountId": site.bucket,
-        "BillingAccountName": site.bucket,
+        "BillingAccountId": charge.price.account or site.bucket,
+        "BillingAccountName": charge.price.account or site.bucket,
         "BillingCurrency": charge.currency,
         "BillingPeriodStart": _time(start),
         "BillingPeriodEnd": _time(stop),
@@ -98,6 +103,7 @@ def _common(
         "RegionName": site.region,
         "ResourceId": site.bucket,
         "ResourceType": "Bucket",
+        "PricingCategory": "Standard",
         "ServiceName": "Object storage",
         "Tags": json.dumps(tags, separators=(",", ":"), sort_keys=True),
         **more,
@@ -105,31 +111,30 @@ def _common(
 
 
 def _egress(size: int, charge: Charge) -> dict[str, str]:
+    price = charge.price
     return {
         "ChargeDescription": "Estimate: egress from object storage",
         "ServiceCategory": "Networking",
         "ServiceSubcategory": "Network Connectivity",
         "SkuId": "egress",
         "SkuMeter": "Data transfer out",
-        **_quantity(size / GB, "GB"),
-        **_cost(charge.each_byte * size, charge.price.egress * size / GB),
+        "SkuPriceId": "egress",
+        **_quantity(size / price.unit, price.unit_name),
+        **_cost(size / price.unit, charge.each_byte * price.unit),
     }
 
 
 def _requests(rows: Sequence[Usage], charge: Charge) -> dict[str, str]:
-    price = charge.price
-    billed = sum(
-        count for each in rows for name, count in zip(CLASSES, each.statuses, strict=True) if name in price.billed
-    )
-    money = price.requests * billed / 1000.0
+    thousands = sum([charge.price.is_billed(each.statuses) for each in rows]) / 1000.0
     return {
         "ChargeDescription": "Estimate: requests to object storage",
         "ServiceCategory": "Storage",
         "ServiceSubcategory": "Object Storage",
         "SkuId": "requests",
         "SkuMeter": "Read requests",
-        **_quantity(billed / 1000.0, "1000 Requests"),
-        **_cost(money, money),
+        "SkuPriceId": "requests",
+        **_quantity(thousands, "1000 Requests"),
+        **_cost(thousands, charge.each_request * 1000.0),
     }
 
 
@@ -138,8 +143,15 @@ def _quantity(number: float, unit: str) -> dict[str, str]:
     return {"ConsumedQuantity": shown, "ConsumedUnit": unit, "PricingQuantity": shown, "PricingUnit": unit}
 
 
-def _cost(effective: float, listed: float) -> dict[str, str]:
-    return {"EffectiveCost": _number(effective), "ContractedCost": _number(effective), "ListCost": _number(listed)}
+def _cost(quantity: float, each: float) -> dict[str, str]:
+    # The product of what is shown of both, to the last digit.
+    unit_price = _number(each)
+    cost = f"{Decimal(unit_price) * Decimal(_number(quantity)):f}"
+    cost = cost.rstrip("0").rstrip(".") if "." in cost else cost
+    return {
+        **dict.fromkeys(("ListUnitPrice", "ContractedUnitPrice"), unit_price),
+        **dict.fromkeys(("EffectiveCost", "ContractedCost", "ListCost"), cost),
+    }
 
 
 def _number(value: float) -> str:

@@ -5,13 +5,12 @@ A hint is no order: it may be lost, late or wrong, and nobody answers for it. So
 each node, and each kind has an effect that a wrong one can't turn into harm:
 
 - BAD, GOOD, CORRUPT: the origin is looked at now instead of later, by this node's own probes
-- LATENCY: an origin that this node hasn't measured takes its place among the others by what nodes of the same region
-  have measured, until it has
+- LATENCY: an origin that this node hasn't measured yet is ranked by the measurements of nodes in the same region
 - QUARANTINE: one object isn't fetched from one origin while another one can serve
 - RAMP: nodes that ramp an origin do so in step, and one that has never used it joins them
 
-Clocks of different nodes aren't compared: a hint says for how long it holds, counted from its arrival. An id tells
-what is new from what is said again.
+Clocks of different nodes aren't compared: a hint says for how long it holds, counted from its arrival. Its id tells
+a new hint from a repeated one.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ MOST_BYTES = 16 << 10
 """Of a message, about: each node gets one of all others every few seconds."""
 
 LOOK_SECONDS = 30.0
-"""Between two looks at an origin for hints, however many come: what they cost it."""
+"""Between two probes of an origin because of hints, however many come."""
 
 PROVED = max(LEAST_FETCHES, LEAST_COMPARED)
 """Counts as all that a step of a ramp takes."""
@@ -58,7 +57,7 @@ class HintKind(Enum):
     # numbers: for each size class the median first byte in seconds, and bytes a second; text: `PROBED`, or nothing
     LATENCY = "latency"
     QUARANTINE = "quarantine"  # text: the path at the origin whose bytes there are wrong; about: the entry's key
-    RAMP = "ramp"  # text: its state; numbers: its step, and what was done in it
+    RAMP = "ramp"  # text: its state; numbers: its step, and the fetches in that step
 
 
 LIFETIMES = {
@@ -90,8 +89,8 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class HintMessage:
-    """All that a node has to say at a time. `serial` is another one each time: what tells one process of the node
-    from others, a hyphen, and a number that rises. `region` is the node's.
+    """All hints of a node at one time. `serial` differs each time: an id of the node's process, a hyphen, and a
+    number that rises. `region` is the node's.
     """
 
     serial: str
@@ -108,7 +107,9 @@ class HintMessage:
 
     @classmethod
     def read(cls, said: object) -> HintMessage | None:
-        """What another node said; without what isn't understood, or too much. None: it is no message."""
+        """Another node's message, without hints that are malformed, of unknown kinds, or too many. None: it is no
+        message.
+        """
         if not isinstance(said, dict):
             return None
         serial, region, hints = said.get("serial"), said.get("region"), said.get("said")
@@ -139,13 +140,13 @@ class HeardHints:
         """Of those that came, each once."""
 
     def knows(self, node: str, said: object) -> bool:
-        """Whether this is what the node said last, or before that: messages come on several ways."""
+        """Whether it is the node's last message, or an earlier one: messages arrive by several ways."""
         heard = self._heard.get(node)
         serial = said.get("serial") if isinstance(said, dict) else None
         return heard is not None and isinstance(serial, str) and not _is_later(serial, heard.serial)
 
     def take(self, node: str, message: HintMessage, now: float) -> list[Hint]:
-        """A message of this node came; returns what is new in it. The same message again says nothing."""
+        """Take in a message of this node; returns the hints that are new. A repeated message has none."""
         before = self._heard.get(node)
         if before is not None and not _is_later(message.serial, before.serial):
             return []
@@ -226,9 +227,7 @@ def latency_numbers(timings: Sequence[Timing]) -> tuple[float, ...]:
 
 
 def prior(hints: Sequence[Hint]) -> tuple[Timing, ...] | None:
-    """Timings of an origin by others' measurements: for each size class the median of what nodes said; None without
-    any.
-    """
+    """Timings of an origin by other nodes' measurements: their median for each size class; None without any."""
     found = []
     for each in range(SIZE_CLASSES):
         is_probed = all(hint.text == PROBED for hint in hints)
@@ -248,8 +247,8 @@ def prior(hints: Sequence[Hint]) -> tuple[Timing, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class RampsElsewhere:
-    """What other nodes say of one origin's ramp: the steps of ramps that go on there, by node, and what was done in
-    each; the nodes at which one was aborted for trouble; and those that fetch from the origin without any.
+    """One origin's ramps at other nodes: the step of each open ramp, with the fetches in that step, by node; nodes at
+    which trouble ended one; and nodes that fetch from the origin without a ramp.
     """
 
     steps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -261,7 +260,7 @@ class RampsElsewhere:
         return [node for node, (its, _) in sorted(self.steps.items()) if its < step]
 
     def proved(self, step: int) -> int:
-        """What all of them have done in this step; one that is beyond it has done what it takes."""
+        """The fetches of all of them in this step; a node beyond it counts as done with it."""
         return sum([done if its == step else PROVED for its, done in self.steps.values() if its >= step])
 
     @property
@@ -329,7 +328,7 @@ def _of_hint(hint: Hint) -> dict[str, object]:
 
 
 def _hint(said: Any) -> Hint | None:
-    """None for what isn't one, or of a kind that a later version has."""
+    """A hint from JSON; None if it is malformed, or of a later version's kind."""
     try:
         kind = HintKind(said["kind"])
         texts = [said["origin"], said["id"], said.get("text", ""), said.get("about", "")]

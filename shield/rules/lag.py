@@ -40,6 +40,11 @@ class Sought:
         self.looks += 1
         return now - self.since < _GIVEN_UP_SECONDS
 
+    def postponed(self, now: float, seconds: float) -> bool:
+        """Note that the copy couldn't tell; False if the object is no longer worth looking for."""
+        self.due = now + seconds
+        return now - self.since < _GIVEN_UP_SECONDS
+
     def has_come(self, head: ResponseHead) -> bool:
         """Whether a copy's response shows this version, or a later one."""
         if self.etag is None and self.modified is None:

@@ -1,13 +1,13 @@
 """Prices of reads from an origin: for each byte of egress, and for each request.
 
-A preset is a provider's list price for traffic to the internet, without taxes, and without free traffic within a
-region or to partners' networks: a configured price can include all that.
+A preset is a provider's list price for traffic to the internet, without taxes; a configured price can be for traffic
+within a region or to a partner's network, include surcharges, and share an account's allowance.
 Prices change, so each preset states the day on which its source was read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -21,17 +21,23 @@ STALE_DAYS = 180
 """A preset older than this should be checked against the provider's page."""
 
 
+CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
+"""Classes of responses by which requests are counted; none: there was no response."""
+
 BILLED = ("2xx", "3xx", "4xx")
 """Classes of responses that providers bill as requests; errors of their own (5xx) aren't."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of reads in `currency`: for each GB (10^9 bytes) of egress, and for each thousand requests.
+    """The price of reads in `currency`: for each `unit` of bytes (GB or GIB) of egress, and for each thousand
+    requests.
 
-    In a month, the first `free` bytes cost nothing, and from each number of bytes in `tiers` on, a GB costs the
-    price beside it; the numbers rise, and include what is free. Requests cost something if their response is of a
-    class in `billed`. The provider's days and months are those of `zone`, an IANA name.
+    In a month, the first `free` bytes and `free_requests` cost nothing, and from each number of bytes in `tiers` on,
+    a unit costs the price beside it; the numbers rise, and include what is free. `surcharges`, by name, are for each
+    unit from the first one on, as of retrieval or of a NAT gateway. Requests cost something if their response is of a
+    class in `billed`. Origins of one `account` share what is free and their tiers. The provider's days and months are
+    those of `zone`, an IANA name. Beyond `limit` bytes a month (0: none) the provider throttles instead of billing.
     """
 
     egress: float
@@ -41,23 +47,46 @@ class Price:
     tiers: tuple[tuple[float, float], ...] = ()
     billed: tuple[str, ...] = BILLED
     zone: str = UTC_NAME
+    unit: int = GB
+    free_requests: float = 0.0
+    surcharges: tuple[tuple[str, float], ...] = ()
+    account: str = ""
+    limit: float = 0.0
 
     def __str__(self) -> str:
         months = "" if self.zone == UTC_NAME else f", by months of {self.zone}"
-        return f"{self.egress:g} {self.currency} per GB, {self.requests:g} per 1,000 requests{months}"
+        more = "".join([f" and {price:g} for {name}" for name, price in self.surcharges])
+        egress = f"{self.egress:g} {self.currency} per {self.unit_name}{more}"
+        return f"{egress}, {self.requests:g} per 1,000 requests{months}"
+
+    @property
+    def unit_name(self) -> str:
+        return "GiB" if self.unit == GIB else "GB"
 
     def of(self, size: float, requests: float = 1.0) -> float:
         """The price of `size` bytes in this number of requests."""
-        return self.egress * size / GB + self.requests * requests / 1000.0
+        return (self.egress + self._surcharge) * size / self.unit + self.requests * requests / 1000.0
 
     def of_month(self, size: float) -> float:
         """The price of all egress of a month, without requests."""
         steps = [(self.free, self.egress), *self.tiers]
-        total = 0.0
+        total = self._surcharge * size
         for at, (start, price) in enumerate(steps):
             stop = steps[at + 1][0] if at + 1 < len(steps) else size
-            total += price * max(0.0, min(size, stop) - start) / GB
-        return total
+            total += price * max(0.0, min(size, stop) - max(start, self.free))
+        return total / self.unit
+
+    def of_requests(self, billed: float) -> float:
+        """The price of all billed requests of a month."""
+        return self.requests * max(0.0, billed - self.free_requests) / 1000.0
+
+    def is_billed(self, statuses: Sequence[int]) -> int:
+        """How many of these requests, by class as in `CLASSES`, are billed."""
+        return sum([count for name, count in zip(CLASSES, statuses, strict=True) if name in self.billed])
+
+    @property
+    def _surcharge(self) -> float:
+        return sum([price for _, price in self.surcharges]) if self.surcharges else 0.0
 
 
 def zones_of(prices: Mapping[str, Price | None]) -> Zones:
@@ -67,12 +96,19 @@ def zones_of(prices: Mapping[str, Price | None]) -> Zones:
 
 @dataclass(frozen=True, slots=True)
 class PricePreset:
-    """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits."""
+    """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits.
+
+    `free_stored` times the stored bytes are free each month; beyond `most_stored` times of them reads are throttled.
+    To destinations in `free_to` egress costs nothing.
+    """
 
     price: Price
     read: date
     source: str
     caveat: str = ""
+    free_stored: float = 0.0
+    most_stored: float = 0.0
+    free_to: tuple[str, ...] = ()
 
     def age_days(self, today: date) -> int:
         return (today - self.read).days
@@ -83,45 +119,56 @@ class PricePreset:
 # Backblaze: charges are calculated daily at midnight UTC, and reports are by days of UTC (B2 Usage Reports). Wasabi:
 # usage is added up every 24 hours at 00:30 UTC. Hetzner: calendar months, of a zone that isn't stated. Months of
 # Backblaze, Cloudflare and Wasabi begin on the account's own day, which changes nothing for prices without tiers.
-_AWS = ((10_000.0 * GB, 0.085), (50_000.0 * GB, 0.07), (150_000.0 * GB, 0.05))
+# A GB of AWS's is 2^30 bytes (S3 FAQs: 10 TB are 10,995,116,277,760 bytes), and its TB 1,024 of them.
+_AWS = ((10_240.0 * GIB, 0.085), (51_200.0 * GIB, 0.07), (153_600.0 * GIB, 0.05))
+_AWS_CAVEAT = (
+    "100 GiB a month are free for an account, all its services together: origins of one are to name it (account); "
+    "errors 4xx are charged"
+)
 
 PRESETS: Mapping[str, PricePreset] = MappingProxyType(
     {
         "aws-us-east-1": PricePreset(
-            Price(0.09, 0.0004, free=100 * GB, tiers=_AWS),
+            Price(0.09, 0.0004, free=100.0 * GIB, tiers=_AWS, unit=GIB),
             date(2026, 9, 20),
             "https://aws.amazon.com/s3/pricing/",
-            "100 GB a month are free for an account, all its services together; errors 4xx are charged",
+            _AWS_CAVEAT,
+            free_to=("region",),
         ),
         "aws-eu-central-1": PricePreset(
-            Price(0.09, 0.00043, free=100 * GB, tiers=_AWS),
+            Price(0.09, 0.00043, free=100.0 * GIB, tiers=_AWS, unit=GIB),
             date(2026, 8, 31),
             "AWS price list, EUC1-DataTransfer-Out-Bytes and EUC1-Requests-Tier2",
-            "100 GB a month are free for an account, all its services together; errors 4xx are charged",
+            _AWS_CAVEAT,
+            free_to=("region",),
         ),
         "gcs-us-central1": PricePreset(
-            Price(0.12 * GB / GIB, 0.0004, zone=PACIFIC),
+            Price(0.12, 0.0004, zone=PACIFIC, unit=GIB),
             date(2026, 9, 3),
             "https://cloud.google.com/storage/pricing",
             "to Asia and Australia it is more; from 10 TiB a month on it is less",
+            free_to=("region",),
         ),
         "r2": PricePreset(
-            Price(0.0, 0.00036),
+            Price(0.0, 0.00036, free_requests=10e6),
             date(2026, 8, 3),
             "https://developers.cloudflare.com/r2/pricing/",
-            "10 million requests a month are free; infrequent access costs retrieval",
+            "10 million requests a month are free for an account; infrequent access costs retrieval (surcharges)",
         ),
         "b2": PricePreset(
             Price(0.01),
             date(2026, 9, 11),
             "https://www.backblaze.com/cloud-storage/pricing",
-            "three times the stored amount is free each month, and so is traffic to partners",
+            "three times the stored amount is free each month (stored), and so is traffic to partners",
+            free_stored=3.0,
+            free_to=("partner",),
         ),
         "wasabi": PricePreset(
             Price(0.0),
             date(2026, 7, 1),
             "https://wasabi.com/pricing",
-            "reads beyond the stored amount in a month are throttled",
+            "reads beyond the stored amount in a month are throttled (stored)",
+            most_stored=1.0,
         ),
         "hetzner": PricePreset(
             Price(0.001, currency="EUR", free=1000 * GB),

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shield.complaints import Complaints
-from shield.errors import ShieldError
+from shield.errors import OriginError, ShieldError
 from shield.rules.spreading import SpreadError, SpreadMessage, SpreadOrder, behind
 from shield.spread.journal import OrderJournal
 
@@ -35,6 +35,9 @@ class OtherNodes(Protocol):
     def others(self) -> tuple[str, ...]: ...
 
     async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes: ...
+
+    def met(self, name: str, node: str) -> None:
+        """The node that goes by this name calls itself so in its messages."""
 
 
 class OrderExchange:
@@ -68,7 +71,7 @@ class OrderExchange:
     async def answer(self, sender: str, body: bytes) -> bytes:
         """The answer to another node's message, once its orders are carried out. Raises ShieldError."""
         message = SpreadMessage.decoded(body)
-        if message.node != sender:
+        if message.node != sender or sender == self._journal.node:
             raise SpreadError(f"a message of {message.node} came from {sender}: two nodes have the same name?")
         await self._take(message)
         answer = await asyncio.to_thread(self._journal.message, message.positions)
@@ -108,14 +111,16 @@ class OrderExchange:
                     break
                 body = self._with_hints(said).encoded()
                 answer = SpreadMessage.decoded(await self._nodes.send(name, TARGET, body, seconds=_SECONDS))
+                self._nodes.met(name, answer.node)
                 await self._take(answer)
                 if (said.positions, answer.positions) == before:
                     break  # one of the two can't carry out something, or has forgotten it
                 known, before = answer, (said.positions, answer.positions)
         except (ShieldError, OSError) as error:
-            self.failed.setdefault(name, (self._now(), str(error)))
+            why = f"{error.fault.value}: {error.detail}" if isinstance(error, OriginError) else str(error)
+            self.failed.setdefault(name, (self._now(), why))
             if self._now() >= self.calm_until:
-                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, error)
+                self._complaints.say(name, self._now(), "orders can't be exchanged with node %s: %s", name, why)
             return False
         self.failed.pop(name, None)
         return True

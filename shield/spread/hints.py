@@ -345,10 +345,12 @@ class Hints:
                 self._drop(path, origin, key_of_text(key))
 
     def _drop(self, path: bytes, origin: str, key: CacheKey) -> None:
-        """Forget an entry whose bytes come from a wrong copy; it is fetched elsewhere."""
+        """Forget an entry whose bytes come from a wrong copy; it is fetched elsewhere. An entry copied from another
+        worker or node has no origin: it may be one.
+        """
 
         def drop(entry: Entry | None) -> None:
-            if entry is not None and entry.origin == origin:
+            if entry is not None and entry.origin in (origin, None):
                 self._removed += 1
                 said = "origin %s: its copy of %s was found to be wrong elsewhere: the entry made of it is removed"
                 log.warning(said, origin, path.decode("ascii", "replace"))

@@ -1,8 +1,8 @@
 """Nodes that a starting one couldn't ask for orders that it missed, until they are heard of.
 
-Nodes that start together can't answer each other before they are ready, and a first start has missed nothing. So they
-have a while to be heard of before anybody is told; but if one of them does bring orders which were given while this
-node was away, what they concern was served meanwhile, and that is said.
+Nodes that are begun together need not listen at the same moment, and a first start has missed nothing. So they have
+a while to be heard of before anybody is told; but if one of them does bring orders which were given while this node
+was away, what they concern was served meanwhile, and that is said.
 """
 
 from __future__ import annotations

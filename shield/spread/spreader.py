@@ -21,14 +21,16 @@ from shield.complaints import Complaints
 from shield.errors import ShieldError, StoreError
 from shield.rules.alarms import AlarmCause, AlarmKind
 from shield.rules.purging import SHARES
-from shield.rules.spreading import SpreadOrder, behind, is_blind, lost, met_at, missing_at
+from shield.rules.spreading import SpreadError, SpreadOrder, behind, is_blind, lost, met_at, missing_at
 from shield.spread.exchange import CarryOut, OrderExchange, OtherNodes
 from shield.spread.hints import Hints
 from shield.spread.journal import JournalState, OrderJournal, OrderWish
 from shield.spread.latecomers import GRACE_SECONDS, Latecomers
 from shield.spread.limits import ClusterLimits
 from shield.spread.line import SILENT_SECONDS, BusLine, LineState
+from shield.spread.link import BusLink, MakeBus
 from shield.spread.outdating import Outdating
+from shield.spread.owed import OwedOrders
 from shield.spread.sight import Sight, SpreadTerms
 
 log = logging.getLogger("shield.cluster")
@@ -39,6 +41,7 @@ RECEIPT_SECONDS = 2.0
 START_SECONDS = 5.0
 """For which a node that starts waits for orders that it missed; then it serves."""
 
+_PATIENCE_SECONDS = 3.0  # of other nodes that exchange orders with one that opens
 _LOOK_SECONDS = 0.05
 _ROUND_SECONDS = 1.0
 _DIRECT_SECONDS = 0.5  # for the bus to bring an order; then it goes to the node itself
@@ -75,7 +78,7 @@ class Spreader:
         nodes: OtherNodes,
         carry_out: CarryOut,
         *,
-        bus: Callable[[], Bus] | None,
+        bus: MakeBus | None,
         conducts: Callable[[], bool],
         tell: Callable[[], Awaitable[object]],
         outdating: Outdating,
@@ -94,7 +97,6 @@ class Spreader:
         self.journal = journal
         self._nodes = nodes
         self._carry_out_orders = carry_out
-        self._make_bus = bus
         self._conducts = conducts
         self._tell = tell
         self.outdating = outdating
@@ -104,15 +106,15 @@ class Spreader:
         self.hints = hints
         self._is_empty = is_empty
         self._is_first = is_first
-        self._limits = limits
         self._alone = asyncio.Lock()
         self._say: Callable[[], Mapping[str, Any]] = dict if hints is None else hints.say
         self._hear = _ignore if hints is None else hints.hear
         self.exchange = OrderExchange(journal, nodes, self.carry_out, now=now, say=self._say, hear=self._hear)
         if hints is not None:
             hints.urge = self._speak
-        self._bus: Bus | None = None
-        self._line: BusLine | None = None
+        self._begun = asyncio.Event()
+        self.owed = OwedOrders(journal, nodes.others)
+        self._link = BusLink(bus, self._line_over, limits)
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._work: asyncio.Task[None] | None = None
@@ -176,10 +178,24 @@ class Spreader:
             self._latecomers.carried_out([order for order in done if order.node != self.journal.node])
         return done
 
+    async def answer(self, sender: str, body: bytes) -> bytes:
+        """As `OrderExchange.answer`, which waits a while for this node to open. Raises ShieldError."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._begun.wait()
+        except TimeoutError:
+            raise SpreadError("this node is starting, and can't carry out orders yet") from None
+        return await self.exchange.answer(sender, body)
+
     def ring(self, query: bytes = b"") -> bytes:
         """Another worker of this node has a new order."""
         self._wake()
         return b"{}"
+
+    def use_bus(self, make: MakeBus) -> None:
+        """Have another bus from now on. There must have been one before."""
+        self._link.use(make)
+        self._wake()
 
     # for copies of what other nodes have
 
@@ -202,7 +218,8 @@ class Spreader:
         if self.hints is not None:
             await self.hints.begin()
         await self._read_digests()
-        is_new = self._is_first and await self._is_new()  # before the rounds bring it orders
+        is_new = self._is_first and await self._is_new()  # before others bring it orders
+        self._begun.set()
         self._work = asyncio.get_running_loop().create_task(self._run())
         if not self._is_first:
             return
@@ -214,9 +231,8 @@ class Spreader:
                 await self._again(0.0)
                 reached = await self.exchange.with_nodes(self._nodes.others())
                 if is_new and reached:
-                    await self._begin_at_floors(reached)
-                if self._line is not None:
-                    await self._line.caught_up.wait()
+                    await self._begin_at_floors()
+                await self._link.caught_up()
         except TimeoutError:
             pass
         except StoreError as error:
@@ -232,11 +248,11 @@ class Spreader:
             return False
         return not is_known and await asyncio.to_thread(self._is_empty)
 
-    async def _begin_at_floors(self, reached: Sequence[str]) -> None:
+    async def _begin_at_floors(self) -> None:
         """A node that has nothing stored needn't know what the others have forgotten."""
         floors: dict[str, int] = {}
-        for name in reached:
-            for node, floor in self.exchange.heard[name][1].floors.items():
+        for _, said in self.exchange.heard.values():
+            for node, floor in said.floors.items():
                 floors[node] = max(floors.get(node, 0), floor)
         await asyncio.to_thread(self.journal.skip, floors)
 
@@ -263,15 +279,14 @@ class Spreader:
         await self.exchange.close()
         if self.hints is not None:
             await self.hints.close()
-        if self._bus is not None:
-            await self._bus.close()
+        await self._link.close()
 
     def statistics(self) -> SpreadStatistics:
         state, others = self._state, self._nodes.others()
         return SpreadStatistics(
             others,
             state,
-            self._line.state if self._line is not None else LineState() if self._make_bus is not None else None,
+            self._link.state,
             {node: why for node, (_, why) in self.exchange.failed.items() if node in others},
             tuple(sorted(self._behind())),
             self.sight.blind_for(),
@@ -289,11 +304,9 @@ class Spreader:
         elif self._failing_since is not None and self._now() - self._failing_since > _SELDOM_SECONDS:
             text = f"{self._state.undone} orders of other nodes can't be carried out here; the log says why"
             found.append(AlarmCause(AlarmKind.CLUSTER, "", text))
-        elif self._line is not None and not self._line.state.is_up:
-            away = self._now() - self._line.state.since
-            if away >= SILENT_SECONDS:
-                text = f"the bus is away for {away:.0f} s: purges go from node to node. {self._line.state.why}"
-                found.append(AlarmCause(AlarmKind.CLUSTER, "bus", text))
+        elif (trouble := self._link.trouble(self._now())) is not None and trouble[0] >= SILENT_SECONDS:
+            text = f"the bus is away for {trouble[0]:.0f} s: purges go from node to node. {trouble[1]}"
+            found.append(AlarmCause(AlarmKind.CLUSTER, "bus", text))
         outdating = self.outdating.state
         if outdating.left and self._conducts():
             text = f"{outdating.why}: what is stored becomes stale, {outdating.left} of {SHARES} parts are left"
@@ -304,21 +317,13 @@ class Spreader:
 
     async def _run(self) -> None:
         """Until it is cancelled."""
-        line: asyncio.Task[None] | None = None
-        limits: asyncio.Task[None] | None = None
         try:
             while True:
                 self._news.clear()
-                if self._is_acting():
-                    if line is None and self._make_bus is not None:
-                        line, limits = self._connect()
-                    for task in (line, limits):
-                        if task is not None and task.done():
-                            raise RuntimeError("the way to the bus has ended") from task.exception()
+                is_acting = self._is_acting()
+                await self._link.keep(wanted=is_acting)
+                if is_acting:
                     await self._round()
-                elif line is not None:
-                    await _ended(line, limits)
-                    line, limits, self._line = None, None, None
                 wait = _DIRECT_SECONDS if self._new_since is not None else _ROUND_SECONDS
                 try:
                     async with asyncio.timeout(wait):  # wait_for may swallow a cancellation
@@ -326,17 +331,10 @@ class Spreader:
                 except TimeoutError:
                     continue
         finally:
-            await _ended(line, limits)
-            self._line = None
+            await self._link.end()
 
-    def _connect(self) -> tuple[asyncio.Task[None], asyncio.Task[None] | None]:
-        assert self._make_bus is not None
-        if self._bus is None:
-            self._bus = self._make_bus()
-        self._line = BusLine(self._bus, self.journal, self.carry_out, say=self._say, now=self._now, hear=self._hear)
-        loop = asyncio.get_running_loop()
-        limits = None if self._limits is None else loop.create_task(self._limits.run(self._bus))
-        return loop.create_task(self._line.run()), limits
+    def _line_over(self, bus: Bus) -> BusLine:
+        return BusLine(bus, self.journal, self.carry_out, say=self._say, now=self._now, hear=self._hear)
 
     async def _round(self) -> None:
         """See who lacks what, and bring it to them."""
@@ -347,7 +345,7 @@ class Spreader:
             self._state = await asyncio.to_thread(self.journal.state)
             await self._close_gaps(now, others)  # by what the exchanges of earlier rounds have brought
             lacking = missing_at(others, self._state.acknowledged, self._state.positions.get(self.journal.node, 0))
-            by_bus = self._line is not None and self._line.state.is_up
+            by_bus = self._link.is_up
             if not lacking:
                 self._new_since = None
             elif self._new_since is None:
@@ -362,9 +360,8 @@ class Spreader:
             for node in sorted(wanted):
                 self._bring(node, now)
             self._latecomers.look(self.exchange.heard, now)
-            if self._line is not None:
-                for node, told in self._line.state.said.items():
-                    self._hear(node, told)
+            for node, told in self._link.said.items():
+                self._hear(node, told)
             await self._look_around(now, others, by_bus=by_bus)
             if now - self._trimmed_at >= _TRIM_SECONDS:
                 self._trimmed_at = now
@@ -406,11 +403,10 @@ class Spreader:
         found = {
             node for node, (_, said) in self.exchange.heard.items() if behind(self._state.positions, said.positions)
         }
-        if self._line is not None:
-            for node, told in self._line.state.said.items():
-                positions = told.get("positions")
-                if isinstance(positions, dict) and behind(self._state.positions, positions):
-                    found.add(node)
+        for node, told in self._link.said.items():
+            positions = told.get("positions")
+            if isinstance(positions, dict) and behind(self._state.positions, positions):
+                found.add(node)
         return found - {self.journal.node}
 
     async def _look_around(self, now: float, others: Sequence[str], *, by_bus: bool) -> None:
@@ -463,6 +459,7 @@ class Spreader:
         try:
             self._digests = await asyncio.to_thread(self.journal.digests)
             await self.sight.read()
+            await self.owed.read()
         except StoreError:
             self._digests = b"", b""
         if self.hints is not None:
@@ -470,8 +467,7 @@ class Spreader:
 
     def _speak(self) -> None:
         """Some hints mustn't wait: to all by the bus, to some of the others without."""
-        if self._line is not None and self._line.state.is_up:
-            self._line.speak()
+        if self._link.speak():
             return
         others = self._nodes.others()
         for node in random.sample(others, min(_TOLD, len(others))):
@@ -482,17 +478,8 @@ class Spreader:
 
     def _wake(self) -> None:
         self._news.set()
-        if self._line is not None:
-            self._line.ring()
+        self._link.ring()
 
 
 def _ignore(node: str, said: Mapping[str, Any]) -> None:
     """Nobody makes anything of hints."""
-
-
-async def _ended(*tasks: asyncio.Task[None] | None) -> None:
-    running = [task for task in tasks if task is not None]
-    for task in running:
-        task.cancel()
-    if running:
-        await asyncio.wait(running)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,12 @@ MEMORY = "memory"
 WRITING = "writing"
 """The tiers of entries that are on no disk, or not yet."""
 
+MOST_SIZES = 500
+"""Objects in one question for sizes: their keys are found without others having a turn."""
+
 _MOST_TAGS = 100
+_SIZES = b"sizes,"  # begins another query than for one key, which is in hexadecimal
+_QUERY_BYTES = 8 << 10
 
 AskOtherWorkers = Callable[[bytes], Awaitable[Iterable[bytes]]]
 """Sends a query to the other workers; those that respond."""
@@ -70,8 +75,30 @@ class Contents:
         vary = {name: None for part in parts for name in part.get("vary", ())}
         return ShownContents(tuple(vary), (*entries, *on_disks))
 
+    async def sizes(self, keys: Sequence[CacheKey], others: AskOtherWorkers) -> dict[bytes, int]:
+        """The lengths of objects' bodies, by the texts of their keys, as far as a disk or a worker has them."""
+        found = await asyncio.get_running_loop().run_in_executor(None, self._sizes_on_disks, keys)
+        found |= self._sizes_in_memory([key.text for key in keys if key.text not in found])
+        for texts in _batches([key.text for key in keys if key.text not in found]):
+            query = _SIZES + b",".join([text.hex().encode() for text in texts])
+            for each in await others(query):
+                found |= {bytes.fromhex(text): size for text, size in json.loads(each).items()}
+        return found
+
+    def _sizes_on_disks(self, keys: Sequence[CacheKey]) -> dict[bytes, int]:
+        """Blocks."""
+        sizes = [(key.text, self._store.size_on_disks(key)) for key in keys]
+        return {text: size for text, size in sizes if size is not None}
+
+    def _sizes_in_memory(self, texts: Iterable[bytes]) -> dict[bytes, int]:
+        entries = [(text, entry) for text in texts for entry in self._store.shown(text) if entry is not None]
+        return {text: entry.length for text, entry in entries if entry.head.status == 200 and not entry.is_marker}
+
     def answer(self, query: bytes) -> bytes:
         """What this worker has in RAM, for another one."""
+        if query.startswith(_SIZES):
+            texts = [bytes.fromhex(text.decode()) for text in query.removeprefix(_SIZES).split(b",")]
+            return json.dumps({text.hex(): size for text, size in self._sizes_in_memory(texts).items()}).encode()
         try:
             key = key_of_text(bytes.fromhex(query.decode("ascii", "replace")))
         except ValueError:
@@ -130,6 +157,19 @@ class Contents:
                     )
                 )
         return shown
+
+
+def _batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """As many at a time as a question to another worker may have."""
+    batch, size = list[bytes](), 0
+    for text in texts:
+        if batch and size + 2 * len(text) > _QUERY_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += 2 * len(text)
+    if batch:
+        yield batch
 
 
 def _times(freshness: Freshness, now: float) -> dict[str, float]:

@@ -206,6 +206,11 @@ class Store:
         found = [entry and self._removals.checked(entry) for entry in (self._memory.peek(text), pending)]
         return found[0], found[1]
 
+    def size_on_disks(self, key: CacheKey) -> int | None:
+        """The length of an object's body by the disks' index; None: they don't have it. Blocks: for any thread."""
+        places = () if self._disk is None else self._disk.places(key.digest)
+        return next((each.found.total or each.found.body_length for each in places if each.found.status == 200), None)
+
     def records(self, key: CacheKey) -> list[tuple[Located, StoredRecord, Freshness]]:
         """The heads of an entry's records on all disk tiers, and their freshness. Blocks: for any thread."""
         disk, found = self._disk, []

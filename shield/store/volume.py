@@ -204,6 +204,8 @@ class Volume:
     def tick(self) -> None:
         """Call once a second: looks after the directory, and retries one that is out of use."""
         self._ticks += 1
+        if self._backlog.stopped:
+            return  # it is closed, and isn't missed
         directory = self.directory
         health = DirectoryHealth.OUT if directory is None else directory.health
         self._report()

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shield.admin.entries import entry_routes
+from shield.rules.key import CacheKey
 from shield.rules.purging import MarkKind
 from shield.store.fifo import uses_of
 from tests.admin.calls import ask
@@ -112,3 +114,48 @@ def test_the_ram_of_all_workers_is_shown(clock: FakeClock, origin: FaultyOrigin)
 
     assert {each["worker"] for entry in found for each in entry} == {0, 1}
     assert all(found)
+
+
+def sizes(shield: Shield, *urls: object) -> Any:
+    answer = ask(shield, "POST", "/sizes", json={"urls": list(urls)})
+    return answer.json()["sizes"] if answer.status_code == 200 else answer.status_code
+
+
+def test_sizes_are_those_of_objects_on_disks_and_in_ram(
+    clock: FakeClock, origin: FaultyOrigin, tmp_path: Path
+) -> None:
+    origin.serves("/a", b"hello", lifetime=60)
+    origin.serves("/large", bytes(300_000), lifetime=60)
+    with Shield(with_disk(origin, tmp_path / "nvme", memory="16MiB", admission="all"), clock=clock) as shield:
+        for url in ("/a", "/large", "/none"):
+            shield.get(url)
+        settled(shield)
+        on_disk = [shield.node.store.size_on_disks(resource_key(shield, url)) for url in ("/a", "/large", "/none")]
+        told = sizes(shield, "/a", "https://cdn.example/large", "/none", "/%zz")
+
+    assert on_disk == [5, 300_000, None]
+    assert told == {"/a": 5, "https://cdn.example/large": 300_000}
+
+
+def resource_key(shield: Shield, url: str) -> CacheKey:
+    return shield.node.in_force.regime.targets.resolve(url.encode()).named
+
+
+def test_sizes_come_from_the_ram_of_all_workers(clock: FakeClock, origin: FaultyOrigin) -> None:
+    paths = [f"/{number}" + "x" * 900 for number in range(16)]  # more than one question to the other worker
+    for path in paths:
+        origin.serves(path, b"hello", lifetime=60)
+    with two(origin, clock) as workers:
+        for path in paths[1:]:
+            workers.owner.get(path)
+        found = sizes(workers.asker, *paths)
+
+    assert found == dict.fromkeys(paths[1:], 5)
+
+
+def test_what_is_no_list_of_urls_is_refused_and_asking_is_no_change(shield: Shield) -> None:
+    assert sizes(shield, 1) == 400
+    assert sizes(shield, *["/a"] * 501) == 400
+    assert ask(shield, "POST", "/sizes", json=[]).status_code == 400
+    (operation,) = [each for each in entry_routes(Any, Any, Any) if each.path == "/sizes"]  # type: ignore[arg-type]
+    assert not operation.changes

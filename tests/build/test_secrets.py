@@ -361,3 +361,34 @@ def test_secrets_and_certificates_between_nodes_are_followed(
         assert found._tls is not first
     said = [message for message in caplog.messages if "used from now on" in message]
     assert [message.partition(":")[0] for message in said] == ["cluster", "cluster.tls"]
+
+
+def test_a_bus_whose_password_was_replaced_is_another_one(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file, port = tmp_path / "bus", free_port()
+    file.write_text("redis://:old@127.0.0.1:1/0\n")
+    cluster = {"nodes": {"test-1": f"127.0.0.1:{port}"}, "secret": "x" * 32, "bus_file": "bus"}
+    write(tmp_path, "1")
+    made = loaded(tmp_path, origin, cluster=cluster)
+    used: list[str] = []
+
+    with node(made, clock) as shield:
+        spreader = shield.node.spreader
+        assert spreader is not None
+        use_bus = spreader.use_bus
+
+        def noted(make: Any) -> None:
+            used.append(str(make()._address.password))
+            use_bus(make)
+
+        spreader.use_bus = noted  # type: ignore[method-assign]
+        look(shield)
+        (tmp_path / ".bus").write_text("redis://:new@127.0.0.1:1/0\n")
+        (tmp_path / ".bus").rename(file)
+        look(shield)
+        look(shield)
+
+    assert used == ["new"]
+    assert sum("cluster: its files were replaced" in text for text in caplog.messages) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shield.cdn.doubts import EdgeDoubts
+from shield.cdn.whole import EdgeWhole
 from shield.rules.edge_purge import CorruptTerms
 from shield.rules.routes import Route, Routes
 from tests.cdn.test_passing import Rig, in_a_loop
@@ -32,8 +33,9 @@ class Doubting(Rig):
     def __init__(self, tmp_path: Path, receiver: Receiver, clock: FakeClock, terms: CorruptTerms) -> None:
         super().__init__(tmp_path, receiver, clock)
         self.purges.use([replace(self.purges._targets["cdn"], corrupt=terms, again=0.0)])
+        whole = EdgeWhole(self.purges, None, clock=clock)
         self.workers = [
-            EdgeDoubts(self.purges, lambda: ROUTES, worker=worker, share=0.5, clock=clock) for worker in (0, 1)
+            EdgeDoubts(self.purges, whole, lambda: ROUTES, worker=worker, share=0.5, clock=clock) for worker in (0, 1)
         ]
 
     async def finds(self, *names: str, worker: int = 0, sequence: int = 7) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 from collections.abc import Callable
@@ -55,7 +56,8 @@ def test_a_node_that_has_gone_is_named(
     port = closed_port()
 
     assert command(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
-    assert capsys.readouterr().err.startswith(f"no node answers on 127.0.0.1:{port} (admin.listen): ")
+    said = f"no node answers on 127.0.0.1:{port} (admin.listen): Connection refused"
+    assert capsys.readouterr().err.startswith(f"{said}; is the node running")
 
 
 @COMMANDS
@@ -116,3 +118,18 @@ def test_what_cant_be_compared_is_told(
     with answering(json_response(status, body)) as (port, _):
         assert compare(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
     assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), "No such file or directory; is the node running"),
+        (PermissionError(13, "Permission denied"), "Permission denied; run the command as a user who may open"),
+        (TimeoutError("timed out"), "timed out; the node hangs"),
+        (http.client.BadStatusLine("x"), "x"),
+    ],
+)
+def test_a_request_without_an_answer_is_told_with_its_remedy(error: Exception, said: str) -> None:
+    door = admin.AdminDoor(ListenAddress("127.0.0.1", 9180))
+
+    assert f"no node answers on 127.0.0.1:9180 (admin.listen): {said}" in admin.no_answer(door, error)

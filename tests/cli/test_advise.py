@@ -43,7 +43,7 @@ def written(directory: Path, **changes: Any) -> Path:
     path = directory / "shield.yaml"
     origin = {"provider": "http", "endpoint": "http://127.0.0.1:1"}
     settings = {
-        "origins": {"fra": {**origin, "price": {"egress": 0.09}}},
+        "origins": {"fra": {**origin, "price": {"egress": 0.08}}},
         "routes": {"images": {"query": {"allow": ["w", "t"]}}},
         "cache": {"memory": {"capacity": "16MiB"}},
         "ledger": {"path": str(directory / "ledger.sqlite")},
@@ -118,10 +118,20 @@ def test_the_ledger_is_compared_and_tells_what_probes_cost(
 
     said = json.loads(capsys.readouterr().out)
     assert said["ledger"]["log_bytes"] == 60_000_000
-    assert said["ledger"]["month_by_reason"]["probe"] == pytest.approx(0.09 * 0.06 * 30, rel=0.01)
+    assert said["ledger"]["month_by_reason"]["probe"] == pytest.approx(0.08 * 0.06 * 30, rel=0.01)
     (probes,) = [each for each in said["changes"] if each["kind"] == "probes"]
-    assert probes["saves"] == pytest.approx(0.09 * 0.06 * 30 * 5 / 6, rel=0.01) and probes["after"] is None
+    assert probes["saves"] == pytest.approx(0.08 * 0.06 * 30 * 5 / 6, rel=0.01) and probes["after"] is None
     assert "memory" not in {each["kind"] for each in said["changes"]}  # nothing ever had to go
+
+
+def test_a_section_without_a_value_is_as_none(tmp_path: Path, log: Path) -> None:
+    assert run("--config", written(tmp_path, cache=None), "--log", log).exit_code == 0
+
+
+def test_all_of_the_log_can_not_be_to_warm_up(tmp_path: Path, log: Path) -> None:
+    found = run("--config", written(tmp_path), "--log", log, "--warm-up", "100%")
+
+    assert found.exit_code == 2 and "--warm-up 100%: expected less than the whole log" in found.stderr
 
 
 def test_without_prices_bytes_are_saved(tmp_path: Path, log: Path) -> None:

@@ -42,4 +42,4 @@ def test_it_tells_what_went_wrong(tmp_path: Path) -> None:
         assert "would be rejected" in run(ground, "http://[x/").stderr
     (tmp_path / "alone").mkdir()
     alone = run(Ground(tmp_path / "alone"), "/a")
-    assert (alone.exit_code, alone.stderr) == (2, "no node answers on admin.listen\n")
+    assert (alone.exit_code, alone.stderr) == (2, "admin.listen is off: the running node can't be asked\n")

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import yaml
 
-from shield.cli.cost import cost, prices
+from shield.cli.cost import cost
 from shield.egress.ledger import Ledger, LedgerTerms, WorkerUsage
 from shield.egress.meter import EgressAccount, MeterReading
 from shield.egress.tags import TAGGED, TagReading
@@ -56,7 +57,7 @@ def test_the_table_has_lines_savings_a_forecast_and_what_has_no_price(
     said = capsys.readouterr().out
     assert "Egress in November 2026 (UTC), an estimate" in said
     assert "fra" in said and "4,000" in said and "40 GB" in said and "5.7500 USD" in said
-    assert "Forecast for the whole month: 18.07 USD" in said
+    assert "Forecast for the whole month: 92.00 USD" in said
     assert "Clients got 945 GB; 900 GB of it (95.2 %) came from the cache" in said
     assert "5 GB came from origins without a price (origins.NAME.price)" in said
 
@@ -68,7 +69,9 @@ def test_json_and_csv_have_the_same_lines(config: Path, capsys: pytest.CaptureFi
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
     assert plain["month"] == "2026-11" and plain["is_estimate"] is True
-    assert {row["reason"]: int(row["received_bytes"]) for row in rows} == {"miss": 35 * GB, "hedge": 10 * GB}
+    sizes = [(row["reason"], row["currency"], int(row["received_bytes"])) for row in rows]
+    assert sizes == [("miss", "", 5 * GB), ("miss", "USD", 30 * GB), ("hedge", "USD", 10 * GB)]
+    assert sum(int(row["requests"]) for row in rows) == plain["total"]["requests"]
     assert {line["reason"]: line["received_bytes"] for line in plain["lines"]} == {"miss": 35 * GB, "hedge": 10 * GB}
     assert sum(float(row["cost"]) for row in rows) == pytest.approx(plain["total"]["cost"]["USD"])
 
@@ -86,8 +89,16 @@ def test_focus_rows_add_up_to_the_bill_and_are_marked_as_estimates(
     assert rows[0]["BillingPeriodStart"] == "2026-11-01T00:00:00Z"
     assert rows[0]["BillingPeriodEnd"] == "2026-12-01T00:00:00Z"
     tags = json.loads(rows[0]["Tags"])
-    assert tags["x_estimate"] == "true" and tags["x_environment"] == "prod" and tags["x_origin"] == "fra"
-    assert tags["x_team"] == "web"  # the origin's own
+    assert tags["x_estimate"] == "true" and tags["environment"] == "prod" and tags["x_origin"] == "fra"
+    assert tags["team"] == "web"  # the origin's own
+    for row in rows:
+        # By the specification: what must not be null of usage that isn't a correction, and products that must hold.
+        assert all(row[name] for name in COLUMNS[version] if name not in ("ChargeClass", "RegionId", "RegionName"))
+        assert row["PricingCategory"] == "Standard" and row["SkuPriceId"] == row["SkuId"]
+        cost_of_list = Decimal(row["ListUnitPrice"]) * Decimal(row["PricingQuantity"])
+        assert cost_of_list == Decimal(row["ListCost"]) == Decimal(row["ContractedCost"])
+        place = row["ServiceCategory"], row["ServiceSubcategory"]
+        assert place in {("Networking", "Network Connectivity"), ("Storage", "Object Storage")}
 
 
 @pytest.mark.parametrize(
@@ -111,27 +122,6 @@ def test_what_cant_be_told_is_said_with_its_remedy(
 
     assert cost(config, by="origin", month=month, form="table", now=NOW) == 2
     assert said in capsys.readouterr().err
-
-
-def test_list_prices_are_shown_with_source_and_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert prices() == 0
-
-    said = capsys.readouterr().out
-    assert "aws-us-east-1" in said and "beyond 10 TB: 0.085" in said and "2026-09-20" in said
-
-
-def test_ones_own_list_prices_are_shown_first(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = yaml.safe_load(config.read_text())
-    acme = {"egress": 0.05, "read": "2026-11-01", "source": "contract 4711", "zone": "Asia/Shanghai"}
-    settings["price_list"] = {"acme": acme, "r2": {"egress": 7}}
-    config.write_text(yaml.safe_dump(settings))
-
-    assert prices(config) == 0
-
-    said = capsys.readouterr().out
-    assert "contract 4711" in said and "Asia/Shanghai" in said and "7 USD" in said and "0.00036" not in said
-    assert said.index("acme") < said.index("aws-us-east-1")
-    assert prices(config.with_name("none.yaml")) == 2
 
 
 def test_a_list_price_that_was_read_long_ago_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +190,7 @@ def test_focus_rows_have_the_labels_of_their_origin(config: Path, capsys: pytest
     assert cost(config, by="origin", month=None, form="1.2", now=NOW) == 0
 
     tags = json.loads(next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["Tags"])
-    assert tags["x_environment"] == "stage" and tags["x_team"] == "web" and tags["x_node"]
+    assert tags["environment"] == "stage" and tags["team"] == "web" and tags["x_node"]
 
 
 def test_days_and_months_are_those_of_each_providers_zone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,3 +289,40 @@ def test_what_came_from_other_nodes_is_told_apart_and_their_ledgers_are_added(
     assert "their ledgers have it" not in capsys.readouterr().out
     assert cost(config, by="origin", month=None, form="json", ledgers=[tmp_path / "no.sqlite"], now=NOW) == 2
     assert "no.sqlite: there is none yet: give a copy of a node's" in capsys.readouterr().err
+
+
+def test_labels_are_on_every_row_where_they_are_true_of_all_of_it(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(by: str) -> list[dict[str, str]]:
+        assert cost(config, by=by, month=None, form="csv", now=NOW) == 0
+        return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    by_origin = {row["origin"]: (row["label_environment"], row["label_team"]) for row in rows("origin")}
+    assert by_origin == {"fra": ("prod", "web"), "iad": ("prod", "")}
+    assert {(row["label_environment"], row["label_team"]) for row in rows("reason")} == {("prod", "")}
+    assert cost(config, by="origin", month=None, form="json", now=NOW) == 0
+    lines = json.loads(capsys.readouterr().out)["lines"]
+    assert {line["origin"]: line["labels"] for line in lines} == {
+        "fra": {"environment": "prod", "team": "web"},
+        "iad": {"environment": "prod"},
+    }
+
+
+def test_focus_says_what_it_leaves_out(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost(config, by="origin", month=None, form="1.3", now=NOW) == 0
+
+    assert "5 GB of origins without a price are left out" in capsys.readouterr().err
+
+
+def test_reads_beyond_what_a_provider_allows_are_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["origins"]["fra"]["price"] = {"preset": "wasabi", "stored": "30GB"}
+    settings["origins"]["iad"]["price"] = {"preset": "wasabi", "stored": "30GB"}
+    config.write_text(yaml.safe_dump(settings))
+
+    assert cost(config, by="origin", month=None, form="table", now=NOW) == 0
+
+    said = capsys.readouterr().out
+    assert "fra: 40 GB of 30 GB a month that the provider allows are read: it throttles" in said
+    assert "iad: " not in said

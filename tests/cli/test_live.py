@@ -134,7 +134,7 @@ def test_without_a_node_that_answers_it_says_where_it_looked(
     file = tmp_path / "shield.yaml"
     given_settings = {"origins": {"one": {"provider": "http", "endpoint": "http://127.0.0.1:1"}}}
     for listen, said in (
-        ("127.0.0.1:1", "admin.listen is 127.0.0.1:1, where no node"),
+        ("127.0.0.1:1", "no node answers on 127.0.0.1:1 (admin.listen)"),
         ("off", "admin.listen is off"),
     ):
         file.write_text(json.dumps({**given_settings, "admin": {"listen": listen}}))

@@ -121,7 +121,7 @@ def test_a_dry_run_shows_what_it_would_cost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ([], "it names nothing; expected some of paths, tags, prefixes, globs, or all"),
+        ([], "nothing to purge: give URLs or paths, or --tag"),
         (["-"], "there is no URL on standard input"),
         (["a.webp"], 'paths[0]: got "a.webp"; expected / or https:// at its beginning'),
         (["/a", "--all"], "all: it includes the paths"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from shield.cli import _app
+from tests.admin.calls import ask
 from tests.audit.storage import REGION, Storage, storage
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import Shield, settings_of
@@ -66,6 +69,30 @@ def test_settings_are_compared_side_by_side(tmp_path: Path, log: Path) -> None:
     assert "100 requests from 1970-01-01 00:00:00 to 1970-01-02 00:01:39 UTC" in found.stdout
 
 
+def test_each_currency_is_told_of_the_nodes_that_have_it_and_what_has_no_price_is_said(
+    tmp_path: Path, log: Path
+) -> None:
+    euros = {"fra": {**ORIGIN, "price": {"egress": 0.1, "currency": "EUR"}}}
+    some = {**euros, "ams": {**ORIGIN, "price": None}}
+    routes = {"some": {"match": "/o/1", "origins": ["ams"]}, "all": {"match": "/", "origins": ["fra"]}}
+    words = ("--config", config(tmp_path, "a.yaml"), "--config", config(tmp_path, "b.yaml", origins=euros))
+
+    found = run(*words, "--log", log)
+    with_routes = run("--config", config(tmp_path, "c.yaml", origins=some, routes=routes), "--log", log)
+
+    bills = [each.split()[-2:] for each in found.stdout.splitlines() if "in 30 days" in each]
+    assert [[cell == "-" for cell in each] for each in bills] == [[False, True], [True, False]]
+    assert "without a price" not in found.stdout and "Origins without a price" in with_routes.stdout
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    words = ("--config", config(tmp_path, "a.yaml"), "--log", tmp_path / "none.log")
+
+    for place in (tmp_path / "none" / "a.html", tmp_path):
+        found = run(*words, "--html", place)
+        assert found.exit_code == 2 and f"--html {place}: can't be written" in found.stderr
+
+
 def test_json_has_figures_of_the_log_and_of_each_node(tmp_path: Path, log: Path) -> None:
     said = plain("--config", config(tmp_path, "a.yaml"), "--log", log)
 
@@ -91,7 +118,7 @@ def test_a_log_may_come_by_standard_input_with_any_bytes(tmp_path: Path) -> None
     found = CliRunner().invoke(_app, words, input=b"\xff\x80\n" + line("/a", 1.0).encode() + b"\n")
 
     assert found.exit_code == 0, found.output
-    assert "1 requests from" in found.stdout and "1 lines couldn't be read" in found.stdout
+    assert "1 request from" in found.stdout and "1 line couldn't be read" in found.stdout
 
 
 def test_a_log_may_come_packed_by_standard_input_and_not_packed_under_a_packed_name(tmp_path: Path) -> None:
@@ -115,7 +142,7 @@ def test_lines_that_count_for_nothing_are_told_with_the_first_and_its_trouble(tm
     said = " ".join(run("--config", config(tmp_path, "a.yaml"), "--log", good, bad).stdout.split())
 
     assert f"3 lines in 2 files couldn't be read; the first is {good}:3: of no known format" in said
-    assert "1 more lines were left out: no GET or HEAD" in said
+    assert "1 more line left out: no GET or HEAD" in said
 
 
 def test_a_long_time_without_requests_is_pointed_out(tmp_path: Path) -> None:
@@ -202,6 +229,14 @@ def test_the_log_of_a_node_without_hits_is_pointed_out(tmp_path: Path) -> None:
     assert "set access_log.hits: 1" in found.stdout
 
 
+def test_settings_that_have_only_some_hits_logged_are_pointed_out(tmp_path: Path, log: Path) -> None:
+    def said(hits: float) -> str:
+        return run("--config", config(tmp_path, "a.yaml", access_log={"hits": hits}), "--log", log).stdout
+
+    assert "These settings have 0.01 of the hits logged" in said(0.01)
+    assert "of the hits logged" not in said(1.0) + said(0.0)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -233,7 +268,7 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path / "none.log", "none.log: can't be read: No such file or directory"),
         (broken, "broken.gz: can't be read"),
-        (empty, "none of 1 lines is a GET or HEAD of an object; expected a line of JSON each"),
+        (empty, "none of its lines (1) is a GET or HEAD of an object; expected a line of JSON each"),
         (empty, "other.log:1: of no known format"),
         (nothing, "nothing.log: nothing is in it"),
         (zstd, "a.log.zst: can't be read: it is packed by zstd: expected text, packed by gzip or not"),
@@ -298,6 +333,45 @@ def test_sizes_come_from_the_cache_directories_too(tmp_path: Path) -> None:
     assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
 
 
+class AdminDoorstep(BaseHTTPRequestHandler):
+    """Passes requests on to a node's admin application."""
+
+    node: Shield
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        answer = ask(self.node, "POST", self.path, content=body, headers={"content-type": "application/json"})
+        self.send_response(answer.status_code)
+        self.send_header("content-type", answer.headers["content-type"])
+        self.send_header("content-length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+def test_sizes_come_from_the_running_node_too(tmp_path: Path) -> None:
+    log = unsized_log(tmp_path / "access.log")
+    with FaultyOrigin() as origin, HTTPServer(("127.0.0.1", 0), AdminDoorstep) as door:
+        origin.serves("/o/206", bytes(60_000), lifetime=60)
+        settings = config(tmp_path, "a.yaml", admin={"listen": f"127.0.0.1:{door.server_port}"})
+        with Shield(settings_of({"fra": origin})) as shield:
+            shield.get("/o/206")
+            AdminDoorstep.node = shield
+            thread = threading.Thread(target=door.serve_forever, args=(0.01,))
+            thread.start()
+            (node,) = plain("--config", settings, "--log", log, "--sizes", "node")["nodes"]
+            door.shutdown()
+            thread.join()
+
+    assert node["origin_bytes"]["all"]["value"] == 4 * 10_000 + 60_000 + 5 * 400
+    gone = run("--config", settings, "--log", log, "--sizes", "node")
+    assert gone.exit_code == 2 and f"--sizes node: no node answers on 127.0.0.1:{door.server_port}" in gone.stderr
+    off = run("--config", config(tmp_path, "b.yaml", admin={"listen": "off"}), "--log", log, "--sizes", "node")
+    assert off.exit_code == 2 and "--sizes node: admin.listen is off" in off.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("nothing of use\n", "no line names an object and its size; expected"), (None, "can't be read: No such file")],
@@ -325,6 +399,8 @@ def test_logs_may_be_parquet(tmp_path: Path, log: Path) -> None:
     table.select("cache").write_parquet(tmp_path / "other.parquet")
     found = run("--config", settings, "--log", tmp_path / "other.parquet")
     assert found.exit_code == 2 and "is a GET or HEAD of an object" in found.stderr
+    found = run("--config", settings, "--log", tmp_path / "none-*.parquet")
+    assert found.exit_code == 2 and "none-*.parquet: there is no such file" in found.stderr
 
 
 class Bucket:

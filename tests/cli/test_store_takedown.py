@@ -47,5 +47,5 @@ def test_it_tells_what_went_wrong(tmp_path: Path, answer: tuple[int, object], sa
 def test_it_needs_a_node_and_a_path(tmp_path: Path) -> None:
     ground = Ground(tmp_path)
 
-    assert "no node answers on admin.listen" in ground.run("takedown", "/a").stderr
+    assert "admin.listen is off: the running node can't be asked" in ground.run("takedown", "/a").stderr
     assert "a path would be rejected" in ground.run("takedown", "http://[x/").stderr

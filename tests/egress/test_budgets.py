@@ -175,7 +175,7 @@ def test_a_new_day_begins_with_the_whole_budget(clock: FakeClock, caplog: pytest
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(story())
-    assert "budget far: 100 B of 100 B a day are spent: fetches are refused until" in caplog.text
+    assert "budget far: 100 B of 100 B a day spent: fetches are refused until" in caplog.text
     assert "nothing is held back any more" in caplog.text
 
 

@@ -30,7 +30,7 @@ def test_a_drain_is_foretold_and_not_done(tmp_path: Path, origin: FaultyOrigin, 
         assert unused == []
         assert not any("drained" in each["flags"] for each in ask(shield, "GET", "/origins").json()["origins"])
         assert list(foretold("fra", [taken])) == [
-            "route default: 1 MB in 1 requests an hour -> iad, for 9.00 USD an hour instead of 1.00"
+            "route default: 1 MB in 1 request an hour -> iad, for 9.00 USD an hour instead of 1.00 USD"
         ]
         assert list(foretold("iad", unused)) == ["origin iad gave nothing in the last hour"]
 

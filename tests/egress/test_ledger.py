@@ -205,3 +205,24 @@ def test_usage_is_the_same_after_its_way_between_workers() -> None:
 
 def test_without_a_file_there_are_no_rows(ledger: Ledger) -> None:
     assert ledger.rows(0, 2 * NOW) == []
+
+
+def test_an_account_that_counts_nothing_for_days_is_not_counted_again(ledger: Ledger) -> None:
+    tags = [TagReading("fra", "tenant-1", 10, 900)]
+    for hour in range(0, 80, 5):
+        ledger.flush([usage("a", 1000, requests=10, hit=7)._replace(tags=tags)], NOW + hour * HOUR)
+        ledger.tend(NOW + hour * HOUR)
+
+    assert sum(row.received for row in ledger.rows(0, 2 * NOW) if row.origin) == 1000
+    assert sum(row.received for row in ledger.rows(0, 2 * NOW) if not row.origin) == 7
+    assert {(row.received, row.requests) for row in ledger.tag_rows(0, 2 * NOW)} == {(900, 10)}
+
+
+def test_totals_of_a_process_that_is_gone_go_after_a_day(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.flush([usage("gone", 1000), usage("lives", 10)], NOW)
+    for hour in range(1, 27):
+        ledger.flush([usage("lives", 10)], NOW + hour * HOUR)
+    ledger.tend(NOW + 26 * HOUR)
+
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as file:
+        assert file.execute("SELECT process FROM totals").fetchall() == [("lives",)]

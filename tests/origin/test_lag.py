@@ -145,6 +145,42 @@ def test_a_replica_that_fails_to_answer_says_nothing_of_its_lag(
     assert figures(lagged)["sought"] == 1
 
 
+def test_a_replica_that_never_answered_isnt_known_to_lack_a_purged_object(
+    lagged: Shield, clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    for server in (origin, replica):
+        server.serves("/a", b"new")
+    lagged.get("/a")
+    lagged.run(lagged.node.purge.targets([b"/a"]))
+    assert lagged.get("/a").body == b"new"
+    replica.fails("/a", "InternalError")
+
+    for _ in range(3):
+        looked(lagged, clock, LAG)
+
+    assert figures(lagged)["sought"] == 1 and figures(lagged)["behind_seconds"] == 0.0
+    assert "lagging" not in flags(lagged)
+
+
+def test_an_origin_of_other_routes_is_no_copy_of_what_the_primary_sends(
+    clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
+) -> None:
+    origin.serves("/a", b"new")
+    given = settings(origin, replica).model_dump(exclude_unset=True)
+    given["routes"] = {
+        "default": {"match": "/", "origins": ["fra"]},
+        "thumbnails": {"match": "/thumbnails", "origins": ["iad"]},
+    }
+
+    with Shield(Settings.model_validate(given), clock=clock) as shield:
+        shield.get("/a")
+        shield.run(shield.node.purge.targets([b"/a"]))
+        assert shield.get("/a").body == b"new"
+        looked(shield, clock, 10.0)
+
+        assert figures(shield)["sought"] == 0 and replica.requests == []
+
+
 def test_a_replica_that_is_drained_isnt_asked(
     lagged: Shield, clock: FakeClock, origin: FaultyOrigin, replica: FaultyOrigin
 ) -> None:

@@ -17,7 +17,7 @@ from shield.rules.prices import Price
 from shield.store.entry import OVERHEAD
 from tests.client import Answer, Client, request
 from tests.compiled import INTERPRETED_ONLY
-from tests.doubles.faults import at_body, preceded_by
+from tests.doubles.faults import preceded_by
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Bytes, Wait
@@ -428,39 +428,6 @@ def test_a_node_that_stops_hands_its_hottest_entries_over(cluster: Three, origin
     assert [answer.body == BODY[:] for answer in answers] == [True, True]
     assert [origin.fetches(path) for path in (hot, cold, others)] == [1, 2, 1]
     assert _is_own_hit(second.get(hot))
-
-
-def test_a_body_of_a_node_that_dies_ends_visibly_broken_and_is_not_kept(cluster: Three, origin: FaultyOrigin) -> None:
-    path, gate = cluster.path(owner=0, second=1), origin.gate()
-    owner, _, asker = cluster.nodes
-    origin.serves(path, BODY, lifetime=60)
-    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
-
-    with asker.client() as client:
-        client.send(request(path))
-        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
-        owner.vanish()
-        broken = client.read()
-    again = asker.get(path)
-    gate.open()
-
-    assert (broken.clean, BODY.check(broken.body)) == (False, True)
-    assert (again.clean, again.body == BODY[:]) == (True, True)
-
-
-def test_bodies_of_a_node_that_leaves_the_cluster_come_to_their_end(cluster: Three, origin: FaultyOrigin) -> None:
-    path, gate, asker = cluster.path(owner=0), origin.gate(), cluster.nodes[1]
-    origin.serves(path, BODY, lifetime=60)
-    origin.spoils(path, at_body(100_000, Wait(gate)), times=1)
-
-    with asker.client() as client:
-        client.send(request(path))
-        asker.wait_for(lambda: asker.node.state()["fills"]["memory_used_bytes"])  # type: ignore[index]
-        asker.believe({"fra-1": 1.0, "fra-2": 1.0})
-        gate.open()
-        answer = client.read()
-
-    assert (answer.clean, answer.body == BODY[:]) == (True, True)
 
 
 def _on_disk(node: ClusterNode) -> int:

@@ -191,5 +191,5 @@ def test_a_budget_is_a_trouble_for_each_share_that_is_reached_and_for_its_burst(
         (AlarmKind.BUDGET_SPENT, "far burst"),
     ]
     assert found[2].text == (
-        "100% and more of its amount: budget far: 1 GB of 1 GB a day are spent; it does: dearer, pause, stale"
+        "100% of its amount is reached: budget far: 1 GB of 1 GB a day spent; in force: dearer, pause, stale"
     )

@@ -96,8 +96,45 @@ def test_the_forecast_goes_on_as_in_the_last_week() -> None:
 
 
 def test_early_in_a_month_the_forecast_rests_on_what_there_is() -> None:
-    assert forecast([usage("fra", GB)], {"fra": Price(1.0)}, MONTH, NOVEMBER + DAY)["USD"] == pytest.approx(30.0)
-    assert forecast([], {"fra": Price(1.0)}, MONTH, NOVEMBER) == {}
+    prices = {"fra": Price(1.0)}
+
+    assert forecast([usage("fra", GB)], prices, MONTH, NOVEMBER + DAY, since=NOVEMBER)["USD"] == pytest.approx(30.0)
+    assert forecast([], prices, MONTH, NOVEMBER) == {}
+
+
+def test_a_node_that_is_younger_than_a_week_is_taken_to_go_on_as_it_began() -> None:
+    rows = [usage("fra", GB, day=day) for day in (18, 19)]
+
+    money = forecast(rows, {"fra": Price(1.0)}, MONTH, NOVEMBER + 20 * DAY, since=NOVEMBER + 18 * DAY)
+
+    assert money["USD"] == pytest.approx(12.0)
+
+
+def test_in_the_first_hour_of_a_month_the_forecast_goes_by_the_days_before() -> None:
+    rows = [usage("fra", GB, day=day) for day in range(-7, 0)]
+
+    money = forecast(rows, {"fra": Price(1.0, free=10.0 * GB)}, MONTH, NOVEMBER, since=NOVEMBER - 50 * DAY)
+
+    assert money["USD"] == pytest.approx(20.0)
+
+
+def test_origins_of_one_account_share_what_is_free_and_their_tiers() -> None:
+    aws = Price(0.1, 1.0, free=100.0 * GB, tiers=((200.0 * GB, 0.05),), free_requests=1000.0, account="acme")
+    prices = {"fra": aws, "iad": replace(aws, egress=0.2), "own": replace(aws, account="")}
+    rows = [
+        *[usage(name, 150 * GB, ok=1500) for name in ("fra", "iad", "own")],
+        usage("fra", 50 * GB, day=40),
+    ]
+    rates = Charges(rows, prices)
+
+    # 300 GB of the account: 100 free, 100 of the first tier, 100 of the second; half of it each origin's.
+    assert rates.of("fra", NOVEMBER).of(rows[0]) == pytest.approx((100 * 0.1 + 100 * 0.05) / 2 + 1.0)  # type: ignore[union-attr]
+    assert rates.of("iad", NOVEMBER).of(rows[1]) == pytest.approx((100 * 0.2 + 100 * 0.05) / 2 + 1.0)  # type: ignore[union-attr]
+    assert rates.of("own", NOVEMBER).of(rows[2]) == pytest.approx(50 * 0.1 + 0.5)  # type: ignore[union-attr]
+    assert rates.of("fra", NOVEMBER + 40 * DAY).of(rows[3]) == 0.0  # type: ignore[union-attr]
+    assert forecast(rows[:2], prices, MONTH, NOVEMBER + 30 * DAY)["USD"] == pytest.approx(
+        12.5 - 5.0 + 7.5 + 5.0 + 2.0
+    )
 
 
 _ROWS = st.builds(

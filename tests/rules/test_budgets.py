@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -74,6 +75,22 @@ def test_what_is_free_in_a_month_spends_nothing() -> None:
         judge_budget(budget(Spendable(1.0, "USD")), {"far": of_day(99 * GB)}, {"far": price}, Zones(), NOON).spent
         == 0.0
     )
+
+
+def test_origins_of_one_account_spend_its_free_bytes_together() -> None:
+    price = Price(1.0, 1000.0, free=100.0 * GB, free_requests=10.0, account="acme")
+    prices = {"far": price, "near": price, "other": replace(price, account="")}
+    sums = {name: of_day(30 * GB, month=60 * GB, requests=10) for name in prices}
+
+    def spent(name: str) -> float:
+        return judge_budget(budget(Spendable(100.0, "USD"), name=name), sums, prices, Zones(), NOON).spent
+
+    # 120 GB of the account in the month, 60 of them today: 20 cost something, half of them each one's.
+    # So do 10 of its 20 requests.
+    assert spent("far") == spent("near") == pytest.approx(10.0 + 5.0)
+    assert spent("other") == 0.0
+    both = EgressBudget("both", ("far", "near"), Period.MONTH, Spendable(100.0, "USD"), None, CAP)
+    assert judge_budget(both, sums, prices, Zones(), NOON).spent == pytest.approx(20.0 + 10.0)
 
 
 def test_a_burst_does_everything_until_the_hour_is_over() -> None:

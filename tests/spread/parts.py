@@ -66,6 +66,9 @@ class ClusterNode:
             MemoryBus(self.cluster.engine), self.journal, self.carry_out, say=dict, now=self.cluster.clock
         )
 
+    def met(self, name: str, node: str) -> None:
+        """They are called as they are."""
+
     def others(self) -> tuple[str, ...]:
         return tuple(sorted(self.cluster.nodes.keys() - {self.own}))
 

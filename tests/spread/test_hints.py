@@ -215,6 +215,22 @@ def test_a_wrong_copy_that_one_node_found_is_neither_served_nor_fetched_at_the_o
     assert len(second.node.origins.quarantine) == 0
 
 
+def test_a_hot_copy_of_a_wrong_copy_is_dropped_too(cluster: Three) -> None:
+    first, second, _ = cluster.nodes
+    first.believe({each.name: 1000.0 if each is first else 0.001 for each in cluster.nodes})
+    second.believe({each.name: 1000.0 if each is first else 0.001 for each in cluster.nodes})
+    for _ in range(5):
+        second.get(PATH)
+    assert second.state()["cluster"]["copies"]["entries"] == 1
+    key = second.node.proxy.resolve(PATH.encode()).key
+
+    first.node.origins.quarantine = quarantine = Quarantine()
+    first.call(lambda: quarantine.add(PATH.encode(), "fra", hints_of(first)._now(), key.text))
+    told(cluster)
+
+    assert second.call(lambda: second.node.store.find(key)) is None
+
+
 def put(node: ClusterNode, ramp: Ramp) -> None:
     node.call(lambda: node.node.origins.ramp_of(ramp.origin).store(ramp))
 

@@ -11,7 +11,7 @@ import pytest
 
 from shield.bus.bus import Bus
 from shield.rules.alarms import AlarmKind
-from shield.rules.spreading import SpreadKind, met_at
+from shield.rules.spreading import SpreadKind, SpreadMessage, met_at
 from shield.spread.journal import OrderWish
 from shield.spread.outdating import Outdating
 from shield.spread.sight import SpreadTerms, WhenBlind
@@ -450,5 +450,24 @@ def test_hints_go_by_the_bus_and_from_node_to_node_and_at_once_if_they_are_urgen
             await asyncio.sleep(0.01)
         for spread in spreads:
             await spread.spreader.close()
+
+    tell(story)
+
+
+def test_a_message_that_comes_while_a_node_opens_is_answered_once_it_can_carry_orders_out(cluster: Cluster) -> None:
+    a, b = cluster.nodes["a"], cluster.nodes["b"]
+
+    async def story() -> None:
+        spread, order = Spread(a), b.gives("x")
+        said = SpreadMessage("b", {}, {}, [order]).encoded()
+        answered = asyncio.ensure_future(spread.spreader.answer("b", said))
+        await asyncio.sleep(0)
+        assert not answered.done() and not a.carried_out
+
+        await spread.spreader.open()
+
+        assert SpreadMessage.decoded(await answered).positions == {"b": order.sequence}
+        assert a.carried_out == [order.place]
+        await spread.spreader.close()
 
     tell(story)

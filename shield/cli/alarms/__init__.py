@@ -18,7 +18,7 @@ def _ls(
     json: AsJson = False,
     token_file: TokenFile = None,
 ) -> None:
-    """List alarms, what to do, and whether webhooks take them.
+    """List alarms with their remedies, and whether webhooks accept them.
 
     Exit codes: 0 none lasts, 1 one does, or no node was reached.
 

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
+from shield.cli.admin import AdminDoor, admin_of, ask, no_answer, problems_of
 from shield.cli.rounded import shown_size
 from shield.config.units import parse_duration, parse_share
 
@@ -144,7 +144,7 @@ def _asked(address: AdminDoor, method: str, target: str, wish: object = None) ->
     try:
         status, said = ask(address, method, target, wish=wish, seconds=_SECONDS)
     except (OSError, HTTPException, ValueError) as error:
-        print(f"no node answers on {address} (admin.listen): {error}", file=sys.stderr)
+        print(no_answer(address, error), file=sys.stderr)
         raise _NoAnswerError from None
     if not isinstance(said, dict):
         print(f"the server on {address} (admin.listen) is no Shield node, or one without drills", file=sys.stderr)

@@ -42,7 +42,10 @@ def _drain(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Drain nothing; show what others would give instead, and its price.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Drain nothing; show the bytes that others would send instead, and their price."
+        ),
     ] = False,
     json: AsJson = False,
     token_file: TokenFile = None,

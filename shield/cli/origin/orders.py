@@ -60,7 +60,8 @@ def foretold(name: str, hourly: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not hourly:
         yield f"origin {name} gave nothing in the last hour"
     for each in hourly:
-        given = f"{worded(each['bytes'], None)} in {each['requests']:,} requests an hour"
+        requests = "request" if each["requests"] == 1 else "requests"
+        given = f"{worded(each['bytes'], None)} in {each['requests']:,} {requests} an hour"
         to = each["to"] or "no other origin: they fail"
         yield f"route {each['route']}: {given} -> {to}{_prices(each)}"
 
@@ -70,8 +71,8 @@ def _prices(taken: Mapping[str, Any]) -> str:
     if after is None:
         return ""
     if before is None:
-        return f", for {after:,.2f} {currency} an hour"
-    return f", for {after:,.2f} {currency} an hour instead of {before:,.2f}"
+        return f", for {worded(after, currency)} an hour"
+    return f", for {worded(after, currency)} an hour instead of {worded(before, currency)}"
 
 
 def restore(path: Path, name: str, *, as_json: bool) -> int:

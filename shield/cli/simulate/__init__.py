@@ -1,4 +1,4 @@
-"""shield simulate: what other settings would have made of the traffic of access logs."""
+"""shield simulate: the traffic of access logs, replayed with other settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ SizesOption = Annotated[
     str | None,
     typer.Option(
         "--sizes",
-        help="A listing with the sizes of objects that logs don't tell; store: the cache directories.",
+        help="A listing with the sizes of objects that logs don't tell; store: the cache directories; node: ask the "
+        "running node.",
         show_default=False,
         metavar="FILE",
     ),
@@ -86,8 +87,8 @@ def simulate(
     The requests of the logs go through the routes, keys, lifetimes, tiers and prices of each settings file, without a
     network and without bodies. Logs may be this node's (JSON), in the combined format (nginx, Apache), or of
     CloudFront, Cloudflare or Fastly, with the extra `tables` also in Parquet, and in buckets; lines that the CDN
-    answered from its own cache are left out, since they don't reach a node. What a log doesn't tell is said with the
-    results.
+    answered from its own cache are left out, since they don't reach a node. Assumptions about
+    facts that a log lacks are listed with the results.
 
     Exit codes: 0, 2 if settings, logs or options can't be used.
 

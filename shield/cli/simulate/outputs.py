@@ -23,10 +23,10 @@ _LONG_GAP = 0.3  # of the log's time
 _FEW_SECONDS = 86400.0  # in less than a day, not all hours of traffic are seen
 
 
-def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> list[str]:
-    """What the figures are of, and what the logs didn't tell."""
+def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float, *, logged: float) -> list[str]:
+    """What the figures are of, and what the logs didn't tell. `logged`: share of hits in access logs."""
     tally = gathered.tally
-    said = [f"{tally.requests:,} requests from {_shown(tally.first)} to {_shown(tally.last)} UTC"]
+    said = [f"{_number(tally.requests, 'request')} from {_shown(tally.first)} to {_shown(tally.last)} UTC"]
     if warm_up:
         said.append(f"The first {warm_up:.0%} of that time only filled the caches")
     if gathered.share < 1.0:
@@ -48,17 +48,22 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
                 "fit the real ones, so that too much comes from origins here: take a larger --sample"
             )
     if tally.answered:
-        said.append(f"{tally.answered:,} more lines were left out: the CDN answered them from its cache")
+        said.append(f"{_number(tally.answered, 'more line')} left out: the CDN answered them from its cache")
     if tally.other:
         said.append(
-            f"{tally.other:,} more lines were left out: no GET or HEAD that a node looks up (other methods, refused "
-            "requests, health checks)"
+            f"{_number(tally.other, 'more line')} left out: no GET or HEAD that a node looks up (other methods, "
+            "refused requests, health checks)"
         )
     if tally.unreadable:
         files = f" in {tally.unreadable_files} files" if tally.unreadable_files > 1 else ""
-        said.append(f"{tally.unreadable:,} lines{files} couldn't be read; the first is {tally.trouble}")
+        said.append(f"{_number(tally.unreadable, 'line')}{files} couldn't be read; the first is {tally.trouble}")
     if tally.own > tally.requests // 2 and not tally.own_hits:
         said.append("The node's log has no hits, so that these figures are of misses only: set access_log.hits: 1")
+    elif tally.own > tally.requests // 2 and 0.0 < logged < 1.0:
+        said.append(
+            f"These settings have {logged:.2g} of the hits logged (access_log.hits): if the log's node had, too, the "
+            "figures are far off"
+        )
     before, after = gathered.gap()
     if after - before > max(_LONG_GAP * (tally.last - tally.first), _FEW_SECONDS):
         said.append(
@@ -84,9 +89,13 @@ def notes(gathered: Gathering, found: Sequence[Foretold], warm_up: float) -> lis
             f"{placed:.1%} of requests are for parts of objects, of which no line tells the place: each was taken to "
             "follow the one before (log the field Range)"
         )
-    if not all(each.money for each in found):
+    if any(each.unpriced.value for each in found):
         said.append("Origins without a price (origins.NAME.price) cost nothing here")
     return said
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count:,} {of}{'' if count == 1 else 's'}"
 
 
 def _shown(at: float) -> str:
@@ -100,8 +109,8 @@ def rows(found: Sequence[Foretold]) -> list[list[str]]:
     currencies = list(dict.fromkeys(currency for each in found for currency in each.money))
     none = Estimate(0.0)
 
-    def row(name: str, shown: Callable[[float], str], values: Sequence[Estimate]) -> list[str]:
-        return [name, *[_with_error(value, shown) for value in values]]
+    def row(name: str, shown: Callable[[float], str], values: Sequence[Estimate | None]) -> list[str]:
+        return [name, *["-" if value is None else _with_error(value, shown) for value in values]]
 
     table = [["", *[each.name for each in found]], ["requests", *[f"{each.asked:,}" for each in found]]]
     if any(each.refused for each in found):
@@ -117,7 +126,7 @@ def rows(found: Sequence[Foretold]) -> list[list[str]]:
             row(
                 f"{currency} in 30 days",
                 lambda value: f"{value:,.2f}",
-                [each.money.get(currency, none) for each in found],
+                [each.money.get(currency) for each in found],
             )
         )
     return table

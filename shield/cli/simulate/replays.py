@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any
 
+from shield.cli.admin import AdminDoor, ask, problems_of
 from shield.cli.store.places import UsageError, opened, places_of, shown_text
 from shield.cli.tables import TableError, files_of, is_columnar, parquet_rows, text_of
 from shield.config.settings import Settings
-from shield.config.units import ExpectedError
+from shield.config.units import ExpectedError, parse_share
 from shield.errors import ConfigError, ShieldError
 from shield.rules.listed import ListedSize, SizeReader, of_fields
 from shield.rules.logged import LOG_FIELDS
 from shield.simulate.node import SimulationTerms, replayed
 from shield.simulate.results import Foretold, Replayed, foretold
 from shield.simulate.traffic import Gathering
+from shield.store.contents import MOST_SIZES
 from shield.store.upkeep.listing import entries
 
 STORE = "store"
 """In place of a listing: the cache directories of the settings."""
+
+NODE = "node"
+"""In place of a listing: the running node, by its admin listener."""
+
+_NODE_SECONDS = 30.0
 
 _EXPECTED = "expected a line of JSON each (this node's, nginx's, Cloudflare's, Fastly's), combined, or CloudFront's"
 _NAMED = 3  # logs of many that a message names
@@ -44,7 +52,11 @@ def gathered(logs: Sequence[str], share: float, *, takes_answered: bool, sample:
     gathering.finish()
     tally = gathering.tally
     if not tally.requests:
-        said = f"none of {tally.lines} lines is a GET or HEAD of an object" if tally.lines else "nothing is in it"
+        said = (
+            f"none of its lines ({tally.lines:,}) is a GET or HEAD of an object"
+            if tally.lines
+            else "nothing is in it"
+        )
         if tally.answered:
             said += f", but for {tally.answered} that the CDN answered itself (--cdn-hits counts them)"
         elif tally.unreadable:
@@ -75,10 +87,13 @@ def _plain(value: Any) -> Any:
 
 
 def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[bytes, int]:
-    """Sizes of those of the `wanted` objects that a listing has, or the cache directories of settings (`STORE`).
+    """Sizes of those of the `wanted` objects that a listing has, the cache directories of settings (`STORE`), or the
+    node of these settings (`NODE`).
     Raises UnreadableLogError.
     """
     found: dict[bytes, int] = {}
+    if source == NODE:
+        return _sizes_of_node(sorted(wanted), settings)
     if source == STORE:
         try:
             places = places_of(settings)
@@ -111,6 +126,28 @@ def listed_sizes(source: str, wanted: set[bytes], settings: Settings) -> dict[by
     return found
 
 
+def _sizes_of_node(wanted: Sequence[bytes], settings: Settings) -> dict[bytes, int]:
+    door, found = AdminDoor.of(settings), dict[bytes, int]()
+    if door is None:
+        raise UnreadableLogError(f"--sizes {NODE}: admin.listen is off, so the node can't be asked")
+    for at in range(0, len(wanted), MOST_SIZES):
+        names = {shown_text(name): name for name in wanted[at : at + MOST_SIZES]}
+        try:
+            status, said = ask(door, "POST", "/sizes", wish={"urls": list(names)}, seconds=_NODE_SECONDS)
+            if status == 200:
+                found |= {names[url]: int(size) for url, size in said["sizes"].items()}
+        except (OSError, HTTPException) as error:
+            raise UnreadableLogError(f"--sizes {NODE}: no node answers on {door} (admin.listen): {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UnreadableLogError(
+                f"--sizes {NODE}: the server on {door} (admin.listen) is no Shield node"
+            ) from None
+        if status != 200:
+            problems = "; ".join(problems_of(status, said))
+            raise UnreadableLogError(f"--sizes {NODE}: the node on {door} refuses: {problems}")
+    return found
+
+
 def _found(found: dict[bytes, int], wanted: set[bytes], listed: Iterable[ListedSize | None]) -> int:
     """Keep what is wanted; the number of all that are listed."""
     number = 0
@@ -130,6 +167,22 @@ def outcome(name: str, terms: SimulationTerms, of: Gathering, warm_up: float) ->
     seconds = tally.last - max(tally.first, warm_until)
     told = Replayed(tally.requests, sum(map(len, of.samples)), of.share, seconds)
     return foretold(name, samples, told, tiers=[tier.name for tier in terms.tiers], prices=terms.prices)
+
+
+def sample_share(text: str | None) -> float:
+    """The value of --sample. Raises ConfigError."""
+    share = 1.0 if text is None else parsed("--sample", text, parse_share)
+    if share <= 0.0:
+        raise ConfigError([f"--sample {text}: expected a share above 0, as 1%"])
+    return share
+
+
+def warm_up_share(text: str) -> float:
+    """The value of --warm-up. Raises ConfigError."""
+    share = parsed("--warm-up", text, parse_share)
+    if share >= 1.0:
+        raise ConfigError([f"--warm-up {text}: expected less than the whole log, as 50%"])
+    return share
 
 
 def parsed(option: str, text: str, parse: Callable[[object], float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,17 @@ from pathlib import Path
 from shield.build.simulation import resized, simulation_terms
 from shield.cli.check import read
 from shield.cli.simulate.outputs import as_page, as_plain, notes, print_table
-from shield.cli.simulate.replays import UnreadableLogError, gathered, listed_sizes, outcome, parsed
+from shield.cli.simulate.replays import (
+    UnreadableLogError,
+    gathered,
+    listed_sizes,
+    outcome,
+    parsed,
+    sample_share,
+    warm_up_share,
+)
 from shield.config.settings import Settings
-from shield.config.units import format_size, parse_duration, parse_share, parse_size
+from shield.config.units import format_size, parse_duration, parse_size
 from shield.errors import ConfigError
 from shield.simulate.node import SimulationTerms, unsized
 from shield.simulate.traffic import Gathering
@@ -49,14 +58,16 @@ class _Scenario:
 def simulate(wish: SimulationWish, *, as_json: bool) -> int:
     """Print the results; 0 or 2."""
     try:
-        share, warm_up, stated = _share(wish), _warm_up(wish), _stated(wish)
+        share, warm_up, stated = sample_share(wish.sample), warm_up_share(wish.warm_up), _stated(wish)
+        if wish.html is not None:
+            _check_place(wish.html)  # before minutes of work
         scenarios = _scenarios(wish, stated)
         if scenarios is None:
             return 2
         gathering = gathered(wish.logs, share, takes_answered=wish.cdn_hits, sample=wish.sample)
         sized = _sized_as_listed(scenarios, wish, gathering)
         found = [outcome(each.title, each.terms, gathering, warm_up) for each in sized]
-        said = notes(gathering, found, warm_up)
+        said = notes(gathering, found, warm_up, logged=scenarios[0].settings.access_log.hits)
         if wish.html is not None:
             names = [each.place for each in scenarios]
             _write(wish.html, as_page(found, names, said))
@@ -109,6 +120,11 @@ def _sized_as_listed(scenarios: Sequence[_Scenario], wish: SimulationWish, of: G
     return [replace(each, terms=replace(each.terms, sizes=sizes)) for each in scenarios]
 
 
+def _check_place(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UnreadableLogError(f"--html {path}: can't be written: expected a file in a directory that there is")
+
+
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
@@ -117,20 +133,6 @@ def _write(path: Path, text: str) -> None:
 
 
 # options
-
-
-def _share(wish: SimulationWish) -> float:
-    share = 1.0 if wish.sample is None else parsed("--sample", wish.sample, parse_share)
-    if share <= 0.0:
-        raise ConfigError([f"--sample {wish.sample}: expected a share above 0, as 1%"])
-    return share
-
-
-def _warm_up(wish: SimulationWish) -> float:
-    share = parsed("--warm-up", wish.warm_up, parse_share)
-    if share >= 1.0:
-        raise ConfigError([f"--warm-up {wish.warm_up}: expected less than the whole log, as 50%"])
-    return share
 
 
 def _stated(wish: SimulationWish) -> float | None:

@@ -44,6 +44,13 @@ class RunningNode:
             )
         return state
 
+    @property
+    def absence(self) -> str:
+        """For `state() is None`, in words."""
+        if self.address is None:
+            return "admin.listen is off: the running node can't be asked"
+        return f"no node answers on {self.address} (admin.listen); is it running?"
+
     def entries(self, target: str) -> Sequence[Mapping[str, Any]] | None:
         """What it has under a target; None when it can't tell. Raises RefusedError."""
         said = self._asked("GET", f"/entries?url={quote(target, safe='')}")

@@ -136,7 +136,8 @@ def _shown(gathered: Mapping[str, Any], console: Console) -> RenderableType:
         parts += [Text(line["problem"]) for line in tier["directories"] if "problem" in line]
     node = gathered["node"]
     if node is None:
-        parts.append(Text(gathered["node_problem"] or "no node answers: only it counts written, damaged and errors"))
+        absent = "no node answers; the columns written, damaged and errors come from a running node"
+        parts.append(Text(gathered["node_problem"] or absent))
     else:
         up = shown_duration(node["uptime_seconds"] or 0)
         parts.append(Text(f"node {node['node']}, up {up}"))

@@ -24,7 +24,7 @@ def takedown(path: Path, keys: Sequence[str], *, lifted: bool) -> int:
         raise UsageError(f"a path would be rejected in a request: {error}") from None
     node = RunningNode(loaded.settings)
     if node.state() is None:
-        raise UsageError("no node answers on admin.listen: takedowns are kept by the running node")
+        raise UsageError(f"takedowns are kept by the running node; {node.absence}")
     if lifted:
         print(f"lifted {node.lift(names):,} of {len(names):,}")
         return 0

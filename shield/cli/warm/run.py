@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
+from shield.cli.admin import AdminDoor, admin_of, ask, no_answer, problems_of
 from shield.cli.check import read
 from shield.cli.rounded import shown_size
 from shield.cli.warm.place import WarmPlaceFile, WarmTotals
@@ -174,7 +174,7 @@ class _WarmRun:
         try:
             status, said = ask(self._door, "POST", "/warm", wish=order, seconds=_ORDER_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
-            raise _StoppedError(f"no node answers on {self._door} (admin.listen): {error}") from None
+            raise _StoppedError(no_answer(self._door, error)) from None
         if status != 200 or not isinstance(said, dict) or "results" not in said:
             raise _StoppedError("\n".join(problems_of(status, said)))
         return said

@@ -1,4 +1,4 @@
-"""shield top and shield log: what a running node is asked for, as it happens."""
+"""shield top and shield log: the requests to a running node, as they happen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shield.cli.watch.choices import TopBy, TopOf
 
 def top(
     config: ConfigFile,
-    of: Annotated[TopOf, typer.Option(help="Of what.", metavar="WHAT")] = TopOf.KEYS,
+    of: Annotated[TopOf, typer.Option(help="The things to list.", metavar="WHAT")] = TopOf.KEYS,
     by: Annotated[TopBy, typer.Option(help="The order.", metavar="WHAT")] = TopBy.REQUESTS,
     rows: Annotated[
         int, typer.Option("--rows", "-n", min=0, max=200, help="Rows at most. 0: as many as fit.", metavar="N")
@@ -21,11 +21,11 @@ def top(
     as_json: AsJson = False,
     token_file: TokenFile = None,
 ) -> None:
-    """Show what is asked for most: keys, routes, clients and origins, refreshed each second.
+    """Show the keys, routes, clients or origins with most requests, refreshed each second.
 
     Rates are those of about the last minute, of all workers. Missed bytes are those of responses that an origin gave
     for just this request; money is by the prices of origins, in an hour. WHAT is keys, routes, clients or origins,
-    and requests, missed_bytes or money. While it runs: k, r, c and o choose of what, n, b and m the order by number,
+    and requests, missed_bytes or money. While it runs, k, r, c and o choose the list, n, b and m the order by number,
     bytes or money, q ends it. Without a terminal it prints once.
 
     Exit codes: 0, 2 if the node wasn't reached.
@@ -56,8 +56,8 @@ def log(
     """Show requests as they happen, of all workers, that match a query.
 
     A query has terms that must all hold, as miss, status>=500, origin=fra, path~*.webp, client=10.0.0.0/8, !stored;
-    or and parentheses combine them. Quote it, since shells read > and !. What is too much for the node to show is
-    counted, and said.
+    or and parentheses combine them. Quote it, since shells read > and !. Requests beyond the
+    rate that the node can show are counted, and the number is printed.
 
     Exit codes: 0 it was ended, 1 the stream broke off, 2 the query can't be understood, or the node wasn't reached.
 

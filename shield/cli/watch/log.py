@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shield.cli.admin import admin_of, problems_of
+from shield.cli.admin import admin_of, no_answer, problems_of
 from shield.cli.rounded import shown_size
 from shield.cli.watch.top import printable
 from shield.observe.heavy import HeavyHitters
@@ -66,7 +66,7 @@ def log(path: Path, query: str, *, field: str, seconds: float | None, most: int,
             return 2
     except (OSError, HTTPException, ValueError) as error:
         connection.close()
-        print(f"no node answers on {door} (admin.listen): {error}", file=sys.stderr)
+        print(no_answer(door, error), file=sys.stderr)
         return 2
     try:
         lines = _lines(answer, most)

@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from shield.cli.admin import AdminDoor, admin_of, ask, problems_of
+from shield.cli.admin import AdminDoor, admin_of, ask, no_answer, problems_of
 from shield.cli.rounded import shown_size
 from shield.cli.watch.choices import TopBy, TopOf
 
@@ -76,7 +76,7 @@ def _asked(door: AdminDoor, of: TopOf, by: TopBy, rows: int) -> Mapping[str, Any
     try:
         status, said = ask(door, "GET", f"/top?of={of}&by={by}&n={rows}", seconds=_SECONDS)
     except (OSError, HTTPException, ValueError) as error:
-        return f"no node answers on {door} (admin.listen): {error}"
+        return no_answer(door, error)
     if status != 200 or not isinstance(said, dict):
         return "\n".join(problems_of(status, said))
     return said
