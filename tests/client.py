@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -48,11 +48,18 @@ def request(
 
 
 class Client:
-    """One blocking connection. `read` raises ConnectionError when nothing came at all."""
+    """One blocking connection. `read` raises ConnectionError when nothing came at all.
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
+    `settle` is called with each body that has come, before it is returned.
+    """
+
+    def __init__(
+        self, port: int, *, receive_buffer: int | None = None, settle: Callable[[], object] | None = None
+    ) -> None:
+        self._settle = settle
         self.socket = socket.socket()
         self.socket.settimeout(PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces go out as they are sent
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
@@ -124,6 +131,8 @@ class Client:
             while data := self._file.read(65536):
                 answer.body += data
             answer.clean = True
+        if self._settle is not None:
+            self._settle()
 
     def _read_chunks(self, answer: Answer) -> None:
         pieces = []

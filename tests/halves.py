@@ -1,30 +1,38 @@
 """All tests in two processes, so that two cores share them: `python -m tests.halves -q` hands its arguments to both.
 
 Tests that are marked slow mostly wait, for processes and disks. They run beside the others and report after them; but
-those that are marked busy, too, which compute, run with the others, so that both processes take about as long.
+those that are marked busy, too, which compute, run with the others, so that both processes take about as long. As it
+takes half a minute to read all files of tests, the process of the slow ones reads only those that have some.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+MARK = "mark.slow"
 INTERRUPT_PATIENCE = 60.0
 """Seconds for the end of the tests that run beside, and of all that they started."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """The worse of both exit codes. Arguments with `-m` leave nothing to divide: one process runs them."""
+    # Else each of some hundred processes that tests start would compile all of the source.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command = (sys.executable, "-m", "pytest", *arguments)
     if any(argument.startswith("-m") for argument in arguments):
         return subprocess.run(command, check=False).returncode
-    slow = (*command, "-m", "slow and not busy", "-o", "cache_dir=.pytest_cache/slow")
+    files = () if any(map(_is_path, arguments)) else files_with_slow_tests()
+    slow = (*command, *files, "-m", "slow and not busy", "-o", "cache_dir=.pytest_cache/slow")
     with tempfile.TemporaryFile() as report:
         beside = subprocess.Popen(slow, stdin=subprocess.DEVNULL, stdout=report, stderr=subprocess.STDOUT)
         try:
@@ -38,6 +46,15 @@ def main(arguments: Sequence[str]) -> int:
             shutil.copyfileobj(report, sys.stdout.buffer)
             sys.stdout.flush()
     return worse(codes)
+
+
+def files_with_slow_tests() -> list[str]:
+    """By their text; `tests/conftest.py` refuses a test that is marked in another way."""
+    return [str(file) for file in sorted(TESTS.rglob("test_*.py")) if MARK in file.read_text()]
+
+
+def _is_path(argument: str) -> bool:
+    return not argument.startswith("-") and Path(argument.partition("::")[0]).exists()
 
 
 def worse(codes: Sequence[int]) -> int:

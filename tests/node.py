@@ -87,6 +87,7 @@ class Shield:
         self._edition = None if loaded is None else Edition(loaded)
         self._loop = loop_factory()
         self._thread = threading.Thread(target=self._turn, name="shield", daemon=True)
+        self._is_open = False
         self._is_whole = False  # nothing is left on the loop, so that it can be closed
         self._server: asyncio.Server
         self._state: Any = SimpleNamespace(connections=set(), tasks=set(), total_requests=0)
@@ -96,11 +97,13 @@ class Shield:
     def __enter__(self) -> Self:
         self._thread.start()
         self.run(self._open())
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         left = ["a node that doesn't close in time"]
         try:
             left = self.run(self._close())
@@ -128,12 +131,19 @@ class Shield:
         async def together() -> list[Answer]:
             return list(await asyncio.gather(*[fetch(self.port, target) for _ in range(times)]))
 
-        return asyncio.run(together())
+        answers = asyncio.run(together())
+        self.settle()
+        return answers
 
     def client(self, *, receive_buffer: int | None = None) -> Client:
-        return Client(self.port, receive_buffer=receive_buffer)
+        return Client(self.port, receive_buffer=receive_buffer, settle=self.settle)
 
     # as its keeper
+
+    def settle(self) -> None:
+        """Let the loop end what it is at. A client may have all of an answer before the node has noted that."""
+        if self._is_open:
+            self.call(lambda: None)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the node's loop. One that waits gives up before this does, and says more."""

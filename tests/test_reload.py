@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.processes import free_port
 from tests.client import PATIENCE, Client, fetch, request
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -239,8 +240,7 @@ def test_certificates_are_shown_anew_without_a_word_from_anybody(tmp_path: Path,
 
 def test_a_node_that_cannot_be_asked_is_named(tmp_path: Path, origin: FaultyOrigin) -> None:
     file = settings_file(tmp_path, origin)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
 
     done = subprocess.run(
         [sys.executable, "-m", "shield", "reload", "--config", str(file)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli.admin import AdminDoor, ask
 from shield.config.section import ListenAddress
 from tests.client import Client, request
@@ -260,9 +260,3 @@ def test_an_order_to_stop_ends_a_node_in_the_middle_of_an_upgrade(
 
         assert node.ended(patience=STARTS) == 0, node.said
     assert node.said.count("the worker has stopped") >= 2
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        port: int = made.getsockname()[1]
-    return port

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.build.secrets import SecretFiles
 from shield.config.anew import Anew
 from shield.config.loading import Loaded, SettingsSource, load
 from shield.edge.tls import ServerContext
 from shield.rules.alarms import AlarmKind
 from shield.rules.certificates import parse_expiry
-from tests.bus.servers import free_port
 from tests.doubles.certificates import Authority
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.node import FakeClock, Shield

@@ -20,6 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from loadtest.processes import free_port
+from tests.client import PATIENCE
+
 
 def programs() -> dict[str, str]:
     """The engines that are installed, by name."""
@@ -191,7 +194,7 @@ class EngineCluster:
         more = ("--cluster-replica-validity-factor", "0", *_AT_ONCE)
         self.engines = []
         for number in range(4):
-            while (port := free_port()) > 55_000:  # the cluster's own port is 10,000 above
+            while (port := free_port()) > 22_000:  # the cluster's own port is 10,000 above
                 pass
             self.engines.append(Engine(program, _made(directory / str(number)), options=(*options, *more), port=port))
 
@@ -234,7 +237,7 @@ class EngineCluster:
 
 def until(condition: Callable[[], object], complaint: str) -> None:
     """Wait for what engines do."""
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, complaint
         time.sleep(0.01)
@@ -247,9 +250,3 @@ def _says(engine: Engine, command: str, words: str) -> bool:
 def _made(directory: Path) -> Path:
     directory.mkdir(parents=True)
     return directory
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli import admin
 from shield.cli.reload import compare, reload
 from shield.cli.upgrade import upgrade
 from shield.config.section import ListenAddress
-from tests.cli.test_health import answering, closed_port, response, settings
+from tests.cli.test_health import answering, response, settings
 
 COMMANDS = pytest.mark.parametrize(("command", "signal"), [(reload, "SIGHUP"), (upgrade, "SIGUSR2")])
 
@@ -53,7 +54,7 @@ def test_a_server_that_is_no_node_is_named(
 def test_a_node_that_has_gone_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: Callable[[Path], int], signal: str
 ) -> None:
-    port = closed_port()
+    port = free_port()
 
     assert command(settings(tmp_path, admin=f"127.0.0.1:{port}")) == 1
     said = f"no node answers on 127.0.0.1:{port} (admin.listen): Connection refused"

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from loadtest.processes import free_port
 from shield.cli import _app
 from shield.cli.drill import run as module
 from tests.cli.test_admin import json_response
-from tests.cli.test_health import answering, closed_port, response, settings
+from tests.cli.test_health import answering, response, settings
 
 SHOWN: dict[str, Any] = {
     "state": "running",
@@ -133,7 +134,7 @@ def test_a_refusal_says_why(tmp_path: Path) -> None:
 
 
 def test_without_a_node_nothing_is_claimed(tmp_path: Path) -> None:
-    port = closed_port()
+    port = free_port()
     file = settings(tmp_path, admin=f"127.0.0.1:{port}")
     for words in (("--origin", "fra"), ("stop",), ("status",), ("history",)):
         code, out, error = shield(*words, "--config", file)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from loadtest.processes import free_port
 from shield.cli import _app
 from shield.cli.health import health
 from shield.config.section import ListenAddress
@@ -25,7 +26,7 @@ from tests.doubles.pattern import Pattern
 from tests.doubles.steps import Wait
 from tests.process import Process, settings_file
 
-PATIENCE = 10.0
+PATIENCE = 45.0
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +77,6 @@ def response(status: str, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @pytest.mark.parametrize(("listen", "host"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("[::]", "::1")])
 def test_a_node_that_is_ready_is_healthy_whatever_it_listens_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], listen: str, host: str
@@ -126,7 +122,7 @@ def test_a_node_that_hangs_is_unhealthy(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_nothing_that_listens_is_unhealthy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    port = closed_port()
+    port = free_port()
 
     assert health(settings(tmp_path, admin=f"127.0.0.1:{port}"), timeout=PATIENCE) == 1
     assert f"127.0.0.1:{port} (admin.listen) can't be reached: Connection refused" in capsys.readouterr().err
@@ -137,7 +133,7 @@ def test_without_an_admin_listener_every_listener_for_clients_must_accept(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         open_port = listener.getsockname()[1]
-        one, other = f"127.0.0.1:{open_port}", f"127.0.0.1:{closed_port()}"
+        one, other = f"127.0.0.1:{open_port}", f"127.0.0.1:{free_port()}"
 
         assert health(settings(tmp_path, listen=one, admin="off"), timeout=PATIENCE) == 0
         assert capsys.readouterr().out.startswith(f"healthy: {one} accepts connections; admin.listen is off")
@@ -169,7 +165,7 @@ def test_a_quiet_probe_says_only_what_is_wrong(tmp_path: Path, capsys: pytest.Ca
         assert health(file, timeout=PATIENCE, quiet=True) == 0
     assert capsys.readouterr() == ("", "")
 
-    assert health(settings(tmp_path, admin=f"127.0.0.1:{closed_port()}"), timeout=PATIENCE, quiet=True) == 1
+    assert health(settings(tmp_path, admin=f"127.0.0.1:{free_port()}"), timeout=PATIENCE, quiet=True) == 1
     assert "can't be reached" in capsys.readouterr().err
 
 
@@ -235,7 +231,7 @@ def test_without_an_admin_listener_broken_settings_still_say_where_clients_are_a
 
 
 def test_a_node_that_cannot_be_reached_is_unhealthy_and_the_file_is_named_too(tmp_path: Path) -> None:
-    file = settings(tmp_path, admin=f"127.0.0.1:{closed_port()}", wrokers=2, lissten=3)
+    file = settings(tmp_path, admin=f"127.0.0.1:{free_port()}", wrokers=2, lissten=3)
 
     ran = CliRunner().invoke(_app, ["health", "--config", str(file)])
 
@@ -247,7 +243,7 @@ def test_a_node_that_cannot_be_reached_is_unhealthy_and_the_file_is_named_too(tm
 
 @pytest.mark.slow
 def test_a_node_is_healthy_until_it_drains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    port = closed_port()
+    port = free_port()
     with FaultyOrigin() as origin:
         origin.serves("/large", Pattern(2_000_000), lifetime=60)
         gate = origin.gate()

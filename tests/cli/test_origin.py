@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
+from loadtest.processes import free_port
 from shield.cli import _app
 from shield.cli.explain import explain
 from tests.cli.test_admin import json_response
-from tests.cli.test_health import answering, closed_port, settings
+from tests.cli.test_health import answering, settings
 from tests.client import Client
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.process import Process, settings_file, until
@@ -253,7 +254,7 @@ def test_probes_have_a_row_each_and_say_whether_all_is_well(tmp_path: Path, monk
 
 @pytest.mark.parametrize("words", [("ls",), ("drain", "fra"), ("restore", "fra"), ("probe", "fra")])
 def test_no_node_or_a_refusal_is_an_error(tmp_path: Path, words: tuple[str, ...]) -> None:
-    port = closed_port()
+    port = free_port()
     gone = run(*words, "--config", settings(tmp_path, admin=f"127.0.0.1:{port}"))
     off = run(*words, "--config", settings(tmp_path, admin="off"))
     with answering(json_response("404 Not Found", b'{"problems": ["no origin fra"]}')) as (port, _):

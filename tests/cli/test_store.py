@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli.rounded import shown_duration, shown_size
 from tests.cli.store_ground import LIMITS, PLAIN, Ground, Node, answering, at, lines
 from tests.doubles.faulty_origin import FaultyOrigin
@@ -294,9 +294,8 @@ def test_all_of_them_work_beside_a_running_node(tmp_path: Path) -> None:
 
 
 def test_the_running_node_removes_from_ram_and_disk_and_tells_of_both(tmp_path: Path) -> None:
-    with FaultyOrigin() as origin, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-        free.close()
+    port = free_port()
+    with FaultyOrigin() as origin:
         origin.serves("/a", b"hello", lifetime=60)
         ground = Ground(tmp_path / "g", admin=f"127.0.0.1:{port}", origin=origin.url)
         with Node(ground.file) as node:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli.whatif import whatif
 from tests.cli.test_admin import json_response
-from tests.cli.test_health import answering, closed_port
+from tests.cli.test_health import answering
 from tests.cli.test_why import record, settings
 
 
@@ -72,7 +73,7 @@ def test_what_cant_be_is_refused_with_a_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], at: str, changes: list[str], said: str
 ) -> None:
     now = time.time()
-    file = settings(tmp_path, closed_port())
+    file = settings(tmp_path, free_port())
 
     assert whatif(file, at=at or span(now - 100.0, now - 50.0), changes=changes) == 2
     assert said in capsys.readouterr().err

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from loadtest.processes import free_port
 from shield.cli.why import why
 from tests.cli.test_admin import json_response
-from tests.cli.test_health import answering, closed_port
+from tests.cli.test_health import answering
 from tests.client import Client
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.process import Process, settings_file, until
@@ -115,14 +116,14 @@ def test_an_order_by_cost_that_wasnt_noted_is_said_not_to_be_kept(
 def test_a_time_that_isnt_of_the_last_day_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], at: str
 ) -> None:
-    assert why("/a", settings(tmp_path, closed_port()), at=at) == 2
+    assert why("/a", settings(tmp_path, free_port()), at=at) == 2
     assert capsys.readouterr().err.startswith(f"--at {at}: expected a time as 18:30, ")
 
 
 def test_what_cant_be_told_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, text = past(60.0)
-    assert why("/a/%2e%2e/%00", settings(tmp_path, closed_port()), at=text) == 1
-    assert why("/a", settings(tmp_path, closed_port()), at=text) == 2
+    assert why("/a/%2e%2e/%00", settings(tmp_path, free_port()), at=text) == 1
+    assert why("/a", settings(tmp_path, free_port()), at=text) == 2
     with answering(json_response("404 Not Found", b'{"problems": ["nothing was noted"]}')) as (port, _):
         assert why("/a", settings(tmp_path, port), at=text) == 2
     with answering(json_response("200 OK", b'{"at": "x"}')) as (port, _):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.processes import free_port
 from shield import __version__
 from tests.deploy.tools import ROOT, checkout, program, run
 
 SCRIPT = ROOT / "deploy" / "install.sh"
 NEWER = "9.8.7"
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @pytest.mark.parametrize("path", ["deploy/install.sh", "deploy/demo.sh", "deploy/environment.sh", "tests/run.sh"])
@@ -96,8 +96,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, wheels: dict[str, str]) 
 @pytest.fixture
 def running(installed: Installed, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A node of the version that is current."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        admin = free.getsockname()[1]
+    admin = free_port()
     config = tmp_path / "running.yaml"
     origins = {"fra": {"provider": "http", "endpoint": "http://127.0.0.1:9"}}
     config.write_text(

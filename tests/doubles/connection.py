@@ -21,6 +21,7 @@ from tests.doubles.ledger import Ledger, Received
 from tests.doubles.plan import Answer, Plan
 
 CORK = 64 * 1024  # bytes of small writes that go out together
+AT_ONCE = 4 * 1024  # bytes that the kernel takes whole when nothing else waits to be sent
 INBOX = 256 * 1024  # unread request bytes before the socket isn't read any more
 ACKED = 120  # where tcp_info has tcpi_bytes_acked (Linux)
 LINGER = 1.0  # seconds to let the client's kernel take everything before RST
@@ -56,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._outbox = bytearray()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._sent = 0
+        self._answered: Received | None = None  # the request whose answer is being sent
         self._over = False
         self.made = False
         self._lost = False
@@ -112,7 +113,8 @@ class Connection(asyncio.Protocol):
         if self._over or self._transport.is_closing():
             raise ConnectionResetError("the connection is over")
         if self._outbox:
-            self._sent += len(self._outbox)
+            if self._answered is not None:  # noted first: a client that has the bytes finds them counted
+                self._answered.sent += len(self._outbox)
             self._transport.write(bytes(self._outbox))
             self._outbox.clear()
         await self._drained.wait()
@@ -172,6 +174,8 @@ class Connection(asyncio.Protocol):
             watch = asyncio.get_running_loop().create_task(self._abort_when_client_leaves())
             try:
                 await self._play(steps)
+                if not self._over:
+                    await self.flush()
             finally:
                 watch.cancel()
 
@@ -215,14 +219,28 @@ class Connection(asyncio.Protocol):
         self.connection_lost(None)
 
     async def _answer(self, request: Received) -> None:
-        before = self._sent
         complete = False
+        self._answered = request
         self._ledger.received(request)
         try:
             await self._play(self._plan.answer(request))
+            if self._is_sent_by_one_write(request):
+                request.sent += len(self._outbox)
+                self._end(complete=True)  # before it is, so that a client that has all of it finds it ended
+            if not self._over:
+                await self.flush()
             complete = True
         finally:
-            request.sent = self._sent - before
+            self._end(complete=complete)
+
+    def _is_sent_by_one_write(self, request: Received) -> bool:
+        is_small = not request.sent and 0 < len(self._outbox) <= AT_ONCE
+        return is_small and not (self._over or self._transport.is_closing())
+
+    def _end(self, *, complete: bool) -> None:
+        """Note the end of the answer that is being sent, once."""
+        request, self._answered = self._answered, None
+        if request is not None:
             self._ledger.answered(request, complete=complete)
 
     async def _play(self, steps: Answer) -> None:
@@ -230,8 +248,6 @@ class Connection(asyncio.Protocol):
             if self._over:
                 return
             await step.play(self)
-        if not self._over:
-            await self.flush()
 
     async def _read_request(self) -> Received | None:
         """The next request with its body, or None after something that is none (which got a 400)."""

@@ -19,7 +19,7 @@ class Received:
     fields: list[tuple[str, str]]  # names lower case
     body: bytes = b""
     server_name: str | None = None  # SNI
-    sent: int = 0  # bytes of the answer handed to the kernel
+    sent: int = 0  # bytes of the answer handed to the kernel, so far: no client has more
     complete: bool = False  # the whole script was played and handed to the kernel
     ended: bool = False  # nothing more will be sent for this one
 

@@ -36,7 +36,7 @@ def hypercorn(shield: Shield, path: str | None = None) -> Iterator[int]:
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = config.accesslog = None
-    config.graceful_timeout = 0.1
+    config.graceful_timeout = PATIENCE  # those that it cancels complain
 
     async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
         stop = asyncio.Event()
@@ -74,6 +74,7 @@ class H2Client:
         connected.settimeout(PATIENCE)
         if receive_buffer is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small frames follow each other
         connected.connect(("127.0.0.1", port))
         if tls is not None:
             tls.set_alpn_protocols(["h2"])

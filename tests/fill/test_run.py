@@ -126,6 +126,7 @@ def test_without_a_proof_the_last_bytes_are_compared_and_no_slice_of_it_is_store
     assert again.get("range") == f"bytes={2 * SLICE}-{LENGTH - 1}"  # all that has come from the replica, too
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(
     ("here", "there", "body"),
     [({}, {}, OTHER), (digest_of(BODY), digest_of(OTHER), OTHER), ({}, {}, None), ({}, {}, Pattern(LENGTH + 1))],
@@ -270,6 +271,7 @@ def test_a_slice_that_breaks_off_while_others_are_asked_continues_all_the_same(
     assert (answer.clean, answer.body == BODY[:]) == (True, True)
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize(("said", "is_whole"), [("aws:kms", False), ("AES256", True)])
 def test_an_equal_etag_proves_nothing_where_it_is_no_digest(
     origin: FaultyOrigin, replica: FaultyOrigin, clock: FakeClock, tmp_path: Path, said: str, is_whole: bool

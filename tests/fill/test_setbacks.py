@@ -97,6 +97,7 @@ def test_an_origin_that_asks_for_more_time_than_there_is_ends_it(tmp_path: Path)
     on_ground(scenario, path=tmp_path)
 
 
+@pytest.mark.usefixtures("soon")
 def test_failures_without_an_end_end_it(tmp_path: Path) -> None:
     async def scenario(ground: Ground) -> None:
         client = await in_the_middle(ground)
@@ -165,6 +166,7 @@ def test_readers_at_many_places_fail_together_once_and_none_is_cut_off(tmp_path:
     on_ground(scenario, path=tmp_path)
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_slice_that_comes_forgives_what_was_before_it(tmp_path: Path) -> None:
     async def scenario(ground: Ground) -> None:
         client = await in_the_middle(ground)
@@ -206,6 +208,7 @@ def _slow_down(origin: FaultyOrigin) -> None:
     origin.fails("/big", "SlowDown", status=429, times=1)
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("stumbles", [_server_error, _unavailable, _request_timeout, _slow_down])
 def test_a_download_outlasts_an_origin_that_stumbles(
     origin: FaultyOrigin, clock: FakeClock, tmp_path: Path, stumbles: Callable[[FaultyOrigin], None]

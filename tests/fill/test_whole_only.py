@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shield.errors import Fault, OriginError
+from shield.fill.means import FillPolicy
 from shield.fill.table import WHOLE_SECONDS
 from shield.origin.want import Failed
 from tests.client import request
@@ -122,7 +123,7 @@ def test_it_is_not_asked_for_in_parts_again_for_a_while(tmp_path: Path) -> None:
         ground.source.last.fails()
         await turns()
 
-    on_ground(scenario, path=tmp_path)
+    on_ground(scenario, path=tmp_path, policy=FillPolicy(linger_seconds=0.0))
 
 
 def test_another_origin_that_merely_stumbles_may_still_give_parts(tmp_path: Path) -> None:

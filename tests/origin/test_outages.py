@@ -159,20 +159,23 @@ def test_what_is_absent_elsewhere_is_not_said_to_be_absent_while_the_first_canno
 
 
 def test_the_last_attempt_of_a_fetch_whose_client_leaves_is_given_up_with_the_first(
-    pair: Shield, origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate
+    origin: FaultyOrigin, replica: FaultyOrigin, gate: Gate, clock: FakeClock
 ) -> None:
     other = replica.gate()
     hang(origin, gate, "/a")
     hang(replica, other, "/a")
 
-    with pair.client() as client:
-        client.send(request("/a"))
-        origin.wait_for(lambda: origin.requests_active == 1)
-        pair.call(lambda: rescue(pair))
-        replica.wait_for(lambda: replica.requests_active == 1)
-    pair.wait_for(lambda: not pair.node.fills.statistics().in_flight)
+    cache = {"memory": {"capacity": "64MiB"}, "fills": {"linger": "1ms"}}
+    with Shield(settings_of({"fra": origin, "iad": replica}, cache=cache), clock=clock) as pair:
+        _unwatched(pair)
+        with pair.client() as client:
+            client.send(request("/a"))
+            origin.wait_for(lambda: origin.requests_active == 1)
+            pair.call(lambda: rescue(pair))
+            replica.wait_for(lambda: replica.requests_active == 1)
+        pair.wait_for(lambda: not pair.node.fills.statistics().in_flight)
 
-    pair.wait_for(lambda: not any(each.pool.in_use for each in pair.node.origins.all()))
+        pair.wait_for(lambda: not any(each.pool.in_use for each in pair.node.origins.all()))
     gate.open()
     other.open()
 
@@ -358,7 +361,7 @@ def test_while_all_origins_are_bad_a_stale_entry_is_served_at_once_and_refreshed
     put_out(pair, "fra", "iad")
 
     answers = [pair.get(path) for path in (*paths, *paths)]
-    origin.wait_for(lambda: origin.requests_active == 1)  # not one for each
+    origin.wait_for(lambda: origin.requests_active == 1 and len(origin.requests) == 3)  # not one for each
     asked = len(origin.requests) + len(replica.requests)
     gate.open()
 

@@ -91,6 +91,14 @@ class ClusterNode(Shield):
 
         self.call(note)
 
+    def take_to_be_away(self, name: str, seconds: float) -> None:
+        """Have it take a node that it has greeted to be so far away."""
+
+        def note() -> None:
+            self.others._others[name].round_trip = seconds
+
+        self.call(note)
+
     def hold_requests_to_others(self) -> Callable[[], None]:
         """Have its requests to other nodes wait until what is returned is called."""
         cluster, released = self.cluster, asyncio.Event()

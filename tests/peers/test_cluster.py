@@ -353,8 +353,9 @@ def test_a_region_that_is_far_from_the_origin_asks_the_one_that_is_near(
 def test_a_region_is_not_asked_if_the_origin_is_nearer(origin: FaultyOrigin, clock: FakeClock) -> None:
     with three(origin, clock, regions=["fra", "fra", "iad"], near={"fra-0": ["fra"]}) as cluster:
         far = cluster.nodes[2]
-        far.run(far.others.greet("fra-0"))
-        far.cluster.distance = lambda name: 1e-9
+        assert far.run(far.others.greet("fra-0"))
+        far.take_to_be_away("fra-0", 0.02)
+        far.cluster.distance = lambda name: 0.01
         origin.serves("/a", b"x", lifetime=60)
 
         answer = far.get("/a")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.processes import free_port
 from tests.client import Answer, Client, request
 from tests.crowd import Crowd
 from tests.doubles.certificates import Authority
@@ -28,18 +29,18 @@ NAMES = ("fra-1", "fra-2", "fra-3")
 WORKERS = 2
 
 
-def free_port() -> int:
-    """The first of ports that all nodes can have, one for each worker, each node on a loopback address of its own."""
+def first_port() -> int:
+    """Of those that all nodes can have, one for each worker, each node on a loopback address of its own."""
     while True:
         with ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            first = free_port()
             try:
                 for host in range(1, len(NAMES) + 1):
-                    for worker in range(0 if host > 1 else 1, WORKERS):
+                    for worker in range(WORKERS):
                         stack.enter_context(socket.create_server((f"127.0.0.{host}", first + worker)))
             except OSError:
                 continue
-            return int(first)
+            return first
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def authority() -> Authority:
 @pytest.fixture(scope="module")
 def nodes(directory: Path, origin: FaultyOrigin, authority: Authority) -> Iterator[Sequence[Process]]:
     """They prove to each other by certificates who they are."""
-    port = free_port()
+    port = first_port()
     ca_file = authority.write(directory)
     certificate, key = authority.write_server(directory, "node.test")
     tls = {"certificate_file": str(certificate), "key_file": str(key), "ca_file": str(ca_file)}

@@ -16,7 +16,7 @@ from shield.rules.spreading import SpreadMessage
 from shield.spread.exchange import TARGET
 from tests.client import PATIENCE, Answer, Client
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.peers.test_nodes_as_processes import free_port
+from tests.peers.test_nodes_as_processes import first_port
 from tests.process import Process, settings_file, until
 
 pytestmark = pytest.mark.slow  # it starts a process
@@ -36,7 +36,7 @@ def asked(port: int, target: bytes, body: bytes = b"") -> Answer:
 
 
 def test_a_node_exchanges_orders_before_it_serves(tmp_path: Path) -> None:
-    port = free_port()
+    port = first_port()
     cluster = {"nodes": {"own": f"127.0.0.1:{port}", "other": f"127.0.0.2:{port}"}, "secret": SECRET}
     with FaultyOrigin() as origin, socket.create_server(("127.0.0.2", port)) as other:
         other.settimeout(PATIENCE)

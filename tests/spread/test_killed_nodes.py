@@ -14,7 +14,7 @@ import pytest
 from tests.bus.servers import Engine, are_there, programs
 from tests.client import Client, request
 from tests.doubles.faulty_origin import FaultyOrigin
-from tests.peers.test_nodes_as_processes import NAMES, free_port
+from tests.peers.test_nodes_as_processes import NAMES, first_port
 from tests.process import Process, post, settings_file, until
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ class Machines:
     """Where nodes run: each can be killed, and begun again with what it has on its disks."""
 
     def __init__(self, directory: Path, origin: FaultyOrigin, engine: Engine | None) -> None:
-        port = free_port()
+        port = first_port()
         addresses = {name: f"127.0.0.{place + 1}:{port}" for place, name in enumerate(NAMES)}
         cluster = {"nodes": addresses, "secret": "of-all-nodes-0123456789-0123456789"}
         if engine is not None:
