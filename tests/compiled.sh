@@ -8,8 +8,7 @@ built=build/compiled
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "compiling into $built; this takes a minute or two ..." >&2
-# -O1: half the time, and the same behaviour.
-if ! SHIELD_COMPILE=1 SHIELD_COMPILE_LEVEL=1 "$python" setup.py -q build --build-lib "$built" >"$log" 2>&1; then
+if ! SHIELD_COMPILE=1 "$python" setup.py -q build --build-lib "$built" >"$log" 2>&1; then
     cat "$log" >&2
     exit 1
 fi

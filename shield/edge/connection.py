@@ -139,6 +139,8 @@ class ClientConnection(ConnectionLife):
         else:
             self._send(reply, keep_alive)
             if reply.outcome.plain and reply.status == 200:
+                if self._plain_heads.is_new:
+                    self._plain_heads.remember()
                 if self._counters.add_plain(reply.route, reply.length):
                     self._sample(request, reply, self._now)
             else:

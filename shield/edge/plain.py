@@ -27,7 +27,9 @@ _LONGEST: Final = 256  # a line that is longer is hardly one that comes again
 
 # Lines are cut at LF, which is found faster than CRLF, and keep their CR.
 _END: Final = b"\r"
-_request_line: Final = re.compile(rb"GET (/[!\"$-~]*) HTTP/1\.1\r").fullmatch
+_METHOD: Final = len(b"GET ")
+_VERSION: Final = len(b" HTTP/1.1\r")
+_request_line: Final = re.compile(rb"GET /[!\"$-~]* HTTP/1\.1\r").fullmatch
 _field_line: Final = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)\r"
 ).fullmatch
@@ -67,6 +69,9 @@ class PlainHeads:
         self.watched = watched
         self.ends = False
         """Whether the connection ends with the request that was read last."""
+        self.is_new = False
+        """Whether its target wasn't remembered."""
+        self._first = b""
         self._node = node
         self._targets: dict[bytes, bytes] = {}  # of request lines
         self._ordinary: dict[bytes, Field] = {}
@@ -81,9 +86,12 @@ class PlainHeads:
         if count < 4 or count > most + 3 or lines.pop() or lines.pop() != _END:
             return None
         first = lines.pop(0)
-        target = self._targets.get(first) or self._learn_target(first)
+        target = self._targets.get(first)
+        self.is_new = target is None
         if target is None:
-            return None
+            if _request_line(first) is None:
+                return None
+            self._first, target = first, first[_METHOD:-_VERSION]
         notable: dict[bytes, bytes] = {}
         ordinary, seen = self._ordinary, 0
         for line in lines:
@@ -100,19 +108,21 @@ class PlainHeads:
         self.ends = seen & _ENDS != 0
         return Request(b"GET", target, lines, notable, self._fields_of)
 
+    def remember(self) -> None:
+        """Remember the target that was read last, which `is_new`. Those of misses hardly come again in time."""
+        if len(self._first) <= _LONGEST:
+            if len(self._targets) >= _REQUEST_LINES:
+                self._targets.clear()
+            self._targets[self._first] = self._first[_METHOD:-_VERSION]
+
     def fields_of(self, lines: list[bytes]) -> list[Field]:
         """The fields of lines that were read."""
         known = self._ordinary
-        return [known.get(line) or _split(line) for line in lines]
+        return [known.get(line) or self._field_of(line) for line in lines]
 
-    def _learn_target(self, line: bytes) -> bytes | None:
-        """The target of a request line that isn't known; None if it can't be part of a plain head."""
-        found = _request_line(line)
-        if found is not None and len(line) <= _LONGEST:
-            if len(self._targets) >= _REQUEST_LINES:
-                self._targets.clear()
-            self._targets[line] = found[1]
-        return found and found[1]
+    def _field_of(self, line: bytes) -> Field:
+        meaning = self._special.get(line)
+        return _split(line) if meaning is None else meaning.field
 
     def _learn(self, line: bytes) -> _Meaning | None:
         """What a line that isn't known means; None if it can't be part of a plain head."""

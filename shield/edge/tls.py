@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from shield.edge.door import Door
 from shield.errors import ConfigError
@@ -25,6 +26,15 @@ class ServerContext(ssl.SSLContext):
     files: tuple[Path, Path]
     terms: tuple[object, ...] = ()
     """All that it was made of but the certificate and the key themselves."""
+
+    def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
+        """As there; what each request calls is OpenSSL's own, without the Python around it that only passes it on."""
+        made = super().wrap_bio(*given, **named)
+        inner = getattr(made, "_sslobj", None)
+        if inner is not None:
+            for name in ("pending", "read", "write"):
+                setattr(made, name, getattr(inner, name))
+        return made
 
     def renewed(self, newer: ServerContext) -> ServerContext:
         """This context with the certificate and key of a newer one, so that clients' sessions go on. The newer one

@@ -198,9 +198,12 @@ def test_lines_that_never_come_again_take_bounded_memory() -> None:
     for number in range(10_000):
         head = b"GET /%d HTTP/1.1\r\nHost: a%d\r\nX-Id: %d\r\nX-Same: 1\r\nX-Long: %b%d\r\n\r\n"
         assert table.read(head % (number, number, number, b"x" * 300, number), 100) is not None
+        assert table.is_new
+        table.remember()
 
     assert len(table._ordinary) + len(table._before) <= 2048
     assert len(table._targets) <= 4096
+    assert table.read(b"GET /9999 HTTP/1.1\r\nHost: a\r\n\r\n", 100) is not None and not table.is_new
     assert len(table._special) <= 256
     assert b"X-Same: 1\r" in table._ordinary or b"X-Same: 1\r" in table._before
     assert not any(b"X-Long" in line for line in (*table._ordinary, *table._before))

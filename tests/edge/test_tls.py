@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from inspect import isbuiltin
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_a_renewed_certificate_is_shown_and_sessions_go_on(tmp_path: Path) -> No
     fresh = shake(renewed, client)
     assert not fresh.session_reused
     assert serial(fresh) != serial(before)
+
+
+def test_each_request_calls_openssl_itself(tmp_path: Path) -> None:
+    context = made(tmp_path, Authority())
+
+    wrapped = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+
+    assert all(isbuiltin(call) for call in (wrapped.pending, wrapped.read, wrapped.write))
 
 
 def test_sessions_end_when_the_rules_on_clients_certificates_change(tmp_path: Path) -> None:
