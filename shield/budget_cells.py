@@ -82,7 +82,7 @@ class BudgetCells:
 
 
 class BudgetCell:
-    """One origin: what it has given, and what budgets do to it. Fetches read `acts[0]`, 0 for nothing."""
+    """One origin: the bytes that it has sent, and the measures of budgets. Fetches read `acts[0]`, 0 for none."""
 
     __slots__ = ("_rows", "_times", "_words", "acts", "own")
 
@@ -117,7 +117,7 @@ class BudgetCell:
         return before != int(acts)
 
     def sums(self) -> OriginSums:
-        """What it has given in the present periods, to other nodes of the cluster, too."""
+        """The amounts that it has sent in the present periods, also to other nodes of the cluster."""
         others = [self._numbers(at, NUMBERS) for at in range(len(PERIODS))]
         own = self.own_sums()
         return {period: _plus(own[period], more) for period, more in zip(PERIODS, others, strict=True)}
@@ -143,7 +143,7 @@ class BudgetCell:
         return begun
 
     def total(self) -> list[int]:
-        """What it has given since this memory was made."""
+        """The amounts that it has sent since this memory was made."""
         return [sum(column) for column in zip(*[row.tolist() for row in self._rows], strict=True)]
 
     @property

@@ -10,7 +10,7 @@ from shield.rules.spikes import Baseline
 
 
 def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[str, str], float]) -> list[Family]:
-    """Of the cost of what this worker has counted, by origin and currency; and of budgets, which all see alike."""
+    """Of the cost of this worker's counts, by origin and currency; and of budgets, which all workers see alike."""
     return [
         Family(
             "origin_cost",
@@ -18,7 +18,12 @@ def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[st
             [Sample(cost, {"origin": name, "currency": currency}) for (name, currency), cost in costs.items()],
         ),
         _gauge("budget_amount", "Amount of a budget of egress", standings, lambda each: each.budget.amount.value),
-        _gauge("budget_spent", "What of a budget is spent in this day or month", standings, lambda each: each.spent),
+        _gauge(
+            "budget_spent",
+            "The part of a budget that is spent in this day or month",
+            standings,
+            lambda each: each.spent,
+        ),
         _gauge(
             "budget_projected_share",
             "Share of a budget that is spent at the end of its day or month if it goes on like this",
@@ -27,7 +32,7 @@ def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[st
         ),
         Family(
             "budget_act",
-            "1 for what a budget does now: dearer, pause, stale, refuse",
+            "1 for each measure of a budget in force: dearer, pause, stale, refuse",
             [
                 Sample(float(bool(each.acts & act)), {"budget": each.budget.name, "act": word})
                 for each in standings
@@ -40,18 +45,18 @@ def budget_families(standings: Sequence[BudgetStanding], costs: Mapping[tuple[st
 
 
 def spike_families(spiking: Mapping[str, bool], usual: Mapping[str, tuple[Baseline, Baseline]]) -> list[Family]:
-    """Of spikes, and of what is usual at this hour: the conductor knows, others have none."""
+    """Of spikes, and of the usual amounts at this hour: only the conductor has them."""
     return [
         Family(
             "egress_spike",
-            "1 while an origin gives far more than usual at this hour",
+            "1 while an origin sends far more than usual at this hour",
             [Sample(float(is_spiking), {"origin": name}) for name, is_spiking in spiking.items()],
             gauge=True,
             alike=True,
         ),
         Family(
             "origin_usual_bytes_per_second",
-            "Bytes that an origin usually gives at this hour: the median of other days",
+            "Bytes that an origin usually sends at this hour: the median of other days",
             [Sample(received.median / 60.0, {"origin": name}) for name, (received, _) in usual.items()],
             gauge=True,
             alike=True,

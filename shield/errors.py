@@ -22,7 +22,7 @@ class ConfigError(ShieldError):
 
     @property
     def report(self) -> str:
-        """All problems and their number, for whoever gave a command."""
+        """All problems and their number, for the sender of a command."""
         count = len(self.problems)
         return "\n".join([*self.problems, f"{count} problem{'s' if count > 1 else ''}; these settings can't be used"])
 

@@ -46,7 +46,7 @@ def origin_families(origins: Sequence[tuple[str, OriginStatistics]]) -> list[Fam
         ),
         labelled(
             "origin_hedge_wasted_bytes",
-            "Bytes of responses that were given up after a hedge, estimated by the mean size of objects",
+            "Bytes of responses that were abandoned after a hedge, estimated by the mean size of objects",
             "origin",
             {name: o.hedges_wasted_bytes for name, o in origins},
         ),
@@ -168,7 +168,7 @@ def origin_time_families(origins: Sequence[tuple[str, Histogram, Histogram]]) ->
     return [
         timed(
             "origin_first_byte_seconds",
-            "Time from a request to an origin to the head of its response, or until it was given up",
+            "Time from a request to an origin to the head of its response, or until it was abandoned",
             [({"origin": name}, first_bytes) for name, first_bytes, _ in origins],
         ),
         timed(

@@ -295,7 +295,7 @@ def _rate_families(rates: RateStatistics) -> list[Family]:
 
 def _purge_family(purges: PurgeOrderStatistics) -> Family:
     samples = [Sample(count, {"kind": kind, "mode": mode}) for (kind, mode), count in purges.orders.items()]
-    return Family("purges", "Orders to purge that were carried out, by what they name and how", samples)
+    return Family("purges", "Purges that were carried out, by kind of target and mode", samples)
 
 
 def _configuration_families(held: Configuration) -> list[Family]:

@@ -59,7 +59,7 @@ def kept_methods(path: Path | None = None) -> Iterator[None]:
 
 
 def _read(path: Path) -> dict[str, CodeType]:
-    """What is kept; nothing if the file is missing, damaged, or another Python's."""
+    """The stored methods; none if the file is missing, damaged, or another Python's."""
     with suppress(OSError, ValueError, EOFError, TypeError):
         kept = path.read_bytes()
         head = len(MAGIC_NUMBER) + _CRC_BYTES

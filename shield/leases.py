@@ -88,7 +88,7 @@ class Leases:
         return self._seen.p95
 
     def report(self, report: GateReport) -> None:
-        """State what this worker uses and wants."""
+        """State this worker's use and demand."""
         own = self._own
         own[_USED], own[_WANTED], own[_BUSIEST], own[_REFUSED] = (
             report.used,

@@ -12,7 +12,7 @@ _AT_ONCE = 1 << 18
 
 
 class Kind(Enum):
-    """What a message says. Down the line, if not said otherwise."""
+    """The kind of a message. Down the line, unless stated otherwise."""
 
     READY = b"r"  # up: it serves
     DRAIN = b"d"  # finish what runs, then end
@@ -60,7 +60,7 @@ class Line:
         self.flush()
 
     def flush(self) -> None:
-        """Send what goes of the rest."""
+        """Send as much of the rest as possible."""
         try:
             while self._out:
                 del self._out[: self._socket.send(self._out[:_AT_ONCE])]

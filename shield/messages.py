@@ -67,7 +67,7 @@ class Request:
 
     @property
     def fields(self) -> list[Field]:
-        """All fields; whoever has the request may change them."""
+        """All fields; the holder of the request may change them."""
         if self._reader is not None:
             self._fields, self._reader = self._reader(self._fields), None
         return self._fields

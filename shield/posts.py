@@ -38,7 +38,7 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 
 WorkerMain = Callable[[Seat, Sockets, Line], int]
-"""What a worker's process does, until it ends with this code."""
+"""The work of a worker's process, until it ends with this code."""
 
 
 class Process:
@@ -223,7 +223,7 @@ class Posts(list[Post]):
 
 
 def fate(code: int) -> str:
-    """What has become of a process, by its exit code."""
+    """The end of a process in words, by its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""Families of metrics of the worker process: what it is, what it uses, and what it waits for."""
+"""Families of metrics of the worker process: its version, resources and delays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shield.process import ProcessStatistics
 
 
 def build_family() -> Family:
-    """What runs."""
+    """The running version."""
     compiled = "yes" if is_compiled() else "no"
     labels = {"version": __version__, "python": platform.python_version(), "compiled": compiled}
     return Family("build_info", "1 for the version that runs", [Sample(1.0, labels)], gauge=True, alike=True)
@@ -27,7 +27,7 @@ def process_families(worker: int, started: float, found: ProcessStatistics) -> l
 
     return [
         gauge("process_start_time_seconds", "When the worker began, as epoch seconds", started),
-        gauge("process_resident_memory_bytes", "Memory of the worker, with what it shares", found.resident_bytes),
+        gauge("process_resident_memory_bytes", "Memory of the worker, including shared memory", found.resident_bytes),
         Family("process_cpu_seconds", "CPU time of the worker", [Sample(found.cpu_seconds, label)]),
         gauge("process_open_fds", "Open descriptors of the worker", found.descriptors),
         gauge("process_max_fds", "The limit on them", found.descriptors_limit),

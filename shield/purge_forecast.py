@@ -87,7 +87,7 @@ class PurgeForecaster:
         self._seconds = seconds
 
     async def forecast(self, order: PurgeOrder) -> PurgeForecast:
-        """What the order would do now. Raises OrderError for a path that no request could have."""
+        """The effect of the order now. Raises OrderError for a path that no request could have."""
         keys = self._keys(order)
         scope = PurgeScope(order, [key.text for key in keys])
         loop = asyncio.get_running_loop()

@@ -204,7 +204,7 @@ class PurgeOrders:
         return self._receipt(replace(logged, completed=True, removed=removed))
 
     async def check(self, order: PurgeOrder) -> None:
-        """Raise what `carry_out` would, but StoreError, before anything is done."""
+        """Raise the errors of `carry_out`, except StoreError, before anything is done."""
         await self._check(order)
         known = await asyncio.to_thread(self._purge.log.find, order.id)
         if known is not None and known.digest != order.digest:

@@ -145,7 +145,7 @@ class Records:
         return self.ramps.at(_hash(called))
 
     def excluding_others(self) -> AbstractContextManager[None]:
-        """While it is entered, no other process changes what has several writers."""
+        """While it is entered, no other process changes values that have several writers."""
         return self._alone()
 
     def free(self, identities: Sequence[bytes], called: Sequence[bytes] = ()) -> None:
@@ -282,7 +282,7 @@ class Seen:
         self._below = ramp.below
         self.drain = DrainWord(drain)
         self.notes = records.note(place)
-        """What is known of its canaries, for the next conductor."""
+        """The knowledge of its canaries, for the next conductor."""
         self._states, self._published = records.place(place)
         self._counts, self._times = records.row(worker, place)
         self._counts[:] = memoryview(bytes(_ROW_WORDS * _WORD)).cast("q")

@@ -46,7 +46,7 @@ class Reloads:
 
     @property
     def is_under_way(self) -> bool:
-        """Then no worker may begin: what will be in force isn't known."""
+        """Then no worker may begin: the settings that will be in force aren't known."""
         return self._agreement is not None
 
     @property
@@ -56,13 +56,13 @@ class Reloads:
         return [*look, *([] if self._agreement is None else [self._agreement.deadline])]
 
     def ask(self, asker: tuple[Process, int] | None = None) -> None:
-        """Reload, as soon as may be; the asker is told what has become of it."""
+        """Reload as soon as possible; the caller gets the outcome."""
         self._is_wanted = True
         if asker is not None:
             self._askers.append(asker)
 
     def hear(self, post: Post, process: Process, kind: Kind, body: bytes) -> None:
-        """What a worker says of the reload under way."""
+        """A worker's message about the reload in progress."""
         if self._agreement is not None and process is post.holder:
             self._agreement.hear(post.number, kind, body)
 

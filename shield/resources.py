@@ -115,14 +115,14 @@ def open_resources(
 
 
 def _locks(settings: Settings, state: Path | None) -> list[Path]:
-    """Of what is to be this node's alone: its files in the state directory, and a ledger that is elsewhere."""
+    """Of the files that must be this node's alone: those in the state directory, and a ledger elsewhere."""
     ledger = settings.ledger.path
     locks = [] if state is None else [lock_of(state, settings.node)]
     return locks if ledger in (None, "off") else [*locks, Path(f"{ledger}.lock")]
 
 
 def state_directory(settings: Settings) -> Path | None:
-    """The directory for what outlasts the node, made if it isn't there; None: there is none. Raises ConfigError."""
+    """The directory for persistent records, created if missing; None: there is none. Raises ConfigError."""
     named = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     path = settings.state_directory or (Path(named) if named else None)
     if path is None:

@@ -47,7 +47,7 @@ from shield.records import Records
 LOG_BYTES = 1 << 20
 SLOTS = 1 << 20
 LAYOUT = 23
-"""The version of what is in the memory, and where."""
+"""The version of the memory's contents and their layout."""
 
 _MOST_WORKERS = 256
 _MAGIC = b"shield.m"
@@ -143,9 +143,9 @@ class Shared:
         self.records = Records(
             view[of_origins:of_routes], workers=workers, room=_MOST_WORKERS, alone=lambda: self._alone(_RECORDS)
         )
-        """What became of fetches from origins, and how these are treated."""
+        """Outcomes of fetches from origins, and the treatment of these."""
         self.rankings = Rankings(view[of_routes:changes], workers=workers, alone=lambda: self._alone(_RANKINGS))
-        """The order of origins by cost, and what it rests on."""
+        """The order of origins by cost, and its basis."""
         self.drill = DrillMemory(view[drill:alarms], workers=workers, alone=lambda: self._alone(_DRILL))
         self.alarms = AlarmMemory(view[alarms:rates], alone=lambda: self._alone(_ALARMS))
         self.changes = ChangedKeys(view[changes:drill], alone=lambda: self._alone(_CHANGES))
@@ -155,7 +155,7 @@ class Shared:
         self.flows = RateCells(view[flows:budgets], lock=self._lock, first_byte=_FLOWS)
         """The caps of origins."""
         self.budgets = BudgetCells(view[budgets:homes], workers=workers, alone=lambda: self._alone(_BUDGETS))
-        """The egress of origins, and what budgets do to them."""
+        """The egress of origins, and the measures of budgets."""
         self._overwritten = words[1:2]
         self.purges = words[2:5]
         """Of marks of purges: the newest sequence that was published, the last one assigned, and whether the log of

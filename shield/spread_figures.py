@@ -69,7 +69,7 @@ class SpreadFigures:
             number("cluster_order_gaps", "Times that orders were lost, so that everything became stale", found.gaps),
             _gauge(
                 "cluster_order_gap_left",
-                "Share of what was stored when orders were lost that is still to become stale",
+                "Share of the entries stored when orders were lost that are still to become stale",
                 self.spreader.outdating.state.left / SHARES,
             ),
             Family("cluster_bus_up", "1 while the bus answers", up, gauge=True, alike=True),

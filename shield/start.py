@@ -18,7 +18,7 @@ _WATCH = "--watch"
 
 
 class ServeWish(NamedTuple):
-    """What `shield serve` was given."""
+    """The arguments of `shield serve`."""
 
     config: Path
     watch: bool = False

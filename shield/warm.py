@@ -30,7 +30,7 @@ from shield.store.tiers import Cold, Store
 log = logging.getLogger("shield.warm")
 
 PAUSE_SECONDS = 5.0
-"""After which what was deferred may be ordered again."""
+"""After which deferred URLs may be ordered again."""
 
 _ABSENT = (404, 410)
 _AT_ONCE = 1 << 20  # bytes that a body brings without a pause: those of slices on disk come as fast as memory is
@@ -72,7 +72,7 @@ class Warmer:
         self._bytes = self._under_way = 0
 
     async def warm(self, order: WarmOrder) -> Sequence[WarmedUrl]:
-        """What became of each URL, in their order. Cancelled, it ends the fetches under way."""
+        """The outcome for each URL, in their order. Cancelled, it ends the fetches in progress."""
         budget, waiting = _WarmBudget(order.max_bytes), list(enumerate(order.urls))
         waiting.reverse()
         found: dict[int, WarmedUrl] = {}
@@ -234,7 +234,7 @@ class _WarmSink:
             self.done.set_result(None)
 
     def result(self, url: str) -> WarmedUrl:
-        """What became of the request, once it is `done`."""
+        """The outcome of the request, once it is `done`."""
         outcome, status = self._outcome, self._status
         result, detail = _result(status, outcome), outcome.detail
         if self._is_over:

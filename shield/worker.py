@@ -69,7 +69,7 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
-        """What settings say of it. Raises ConfigError."""
+        """Its terms by the settings. Raises ConfigError."""
         return cls(
             listen=settings.listen,
             tls=listener_tls(settings),
@@ -338,7 +338,7 @@ class _Worker:
         self._leaving = self._loop.create_task(self._leave())
 
     async def _leave(self) -> None:
-        """Stop once what others need is handed over, and not before the delay."""
+        """Stop once everything that others need is handed over, and not before the delay."""
         least = self._loop.time() + self._plan.drain_delay_seconds
         await self._node.hand_over()
         await asyncio.sleep(max(0.0, least - self._loop.time()))

@@ -109,6 +109,7 @@ def test_weights_spread_keys_and_a_key_stays_with_its_origin(
         ("primary", {}, {}, "expected one of ordered nearest primary-first weighted cheapest"),
         ("ordered", {"price": "aws-eu-west"}, {}, "expected a mapping, as {egress: 0.05}, or one of aws-us-east-1"),
         ("ordered", {"price": {"currency": "EUR"}}, {}, "expected egress, the price of a GB"),
+        ("ordered", {"price": {"egres": 1}}, {}, 'origins.one.price.egres: unknown key; did you mean "egress"?'),
         ("ordered", {"price": {"egress": -1}}, {}, 'origins.one.price.egress: got "-1"; expected'),
         ("ordered", {"price": {"egress": 1, "currency": "euro"}}, {}, "expected a currency, as USD or EUR"),
         ("ordered", {"price": {"egress": 1, "unit": "MB"}}, {}, "expected one of GB GiB"),

@@ -1,4 +1,4 @@
-"""The admin API's `/budgets`: how budgets of egress stand, and what they do."""
+"""The admin API's `/budgets`: the standing of budgets of egress, and the measures in force."""
 
 from __future__ import annotations
 

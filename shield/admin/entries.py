@@ -1,4 +1,4 @@
-"""The admin API's `GET /entries`: what the node has under a URL; and `POST /sizes`: how large objects are."""
+"""The admin API's `GET /entries`: the entries under a URL; and `POST /sizes`: the sizes of objects."""
 
 from __future__ import annotations
 

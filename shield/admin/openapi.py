@@ -94,7 +94,7 @@ def _described(operation: Operation) -> dict[str, Any]:
 
 
 def _refusals(operation: Operation) -> Mapping[int, str]:
-    """The statuses of all problems, and what they mean."""
+    """The statuses of all problems, and their meanings."""
     usual: dict[int, str] = {}
     if operation.role is not None:
         usual[401] = "No token, or an unknown one"

@@ -195,7 +195,7 @@ def wish_of(request: Request) -> Any:
 
 
 async def as_problem(request: Request, error: Exception) -> Response:
-    """The answer to what no route takes (404, 405), and to a fault of ours."""
+    """The response to a call that no route accepts (404, 405), and to a fault of ours."""
     if isinstance(error, HTTPException):
         remedy = {404: "there is nothing here; /openapi.json lists what there is"}.get(error.status_code)
         problem = ProblemError(error.status_code, remedy or error.detail, headers=dict(error.headers or {}))

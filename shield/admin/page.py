@@ -1,4 +1,4 @@
-"""The page of the admin listener, for people who would rather look: static files, and a stream of live figures."""
+"""The page of the admin listener, for people: static files, and a stream of live figures."""
 
 from __future__ import annotations
 

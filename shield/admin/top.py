@@ -1,4 +1,4 @@
-"""The admin API's `GET /top`: what is asked for most, of all workers."""
+"""The admin API's `GET /top`: the most requested keys, routes, clients and origins, of all workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shield.rules.tokens import Role
 _USUAL = 20
 
 Tops = Callable[[str, str], Awaitable[Sequence[Top]]]
-"""The lists of all workers that answer: of what, by what."""
+"""The lists of all workers that answer, by subject and order."""
 
 _ROW = record(
     optional={

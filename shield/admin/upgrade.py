@@ -36,7 +36,7 @@ class Upgrade:
         self.way: Upgrading = _cannot
 
     async def ask(self) -> Upgraded:
-        """Upgrade, and wait for what has become of it."""
+        """Upgrade, and wait for the outcome."""
         return await self.way()
 
 

@@ -1,4 +1,4 @@
-"""The admin API for those who look: `/live`, `/ready` and `/health`, `/metrics`, `/state`."""
+"""The admin API's calls for monitoring: `/live`, `/ready` and `/health`, `/metrics`, `/state`."""
 
 from __future__ import annotations
 

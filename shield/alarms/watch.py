@@ -33,7 +33,7 @@ _REST_SECONDS = 2.0  # of a webhook after an attempt: at most thirty messages a 
 
 @dataclass(frozen=True, slots=True)
 class AlarmTerms:
-    """What settings say of alarms. `remind`: seconds between two messages on a lasting one."""
+    """The terms of alarms by the settings. `remind`: seconds between two messages on a lasting one."""
 
     remind: float = 4 * 3600.0
     limits: AlarmLimits = field(default_factory=AlarmLimits)
@@ -215,7 +215,7 @@ class AlarmWatch:
             self._saving = None
 
     async def close(self) -> None:
-        """Stop sending; what wasn't sent is in the file."""
+        """Stop sending; unsent messages are in the file."""
         under_way = (self._looking, *self._posting.values())
         tasks: list[asyncio.Task[Any]] = [task for task in under_way if task is not None]
         for task in tasks:

@@ -86,7 +86,7 @@ class EdgeDoubts:
             self._task = asyncio.get_running_loop().create_task(self._pass_on())
 
     async def close(self) -> None:
-        """Have in the file what was found so far."""
+        """Write the findings so far to the file."""
         if self._task is not None:
             await asyncio.wait((self._task,))
         await self._pass_on()

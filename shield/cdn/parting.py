@@ -60,7 +60,7 @@ class EdgeParting:
         self._rest = rest
 
     async def leave(self) -> None:
-        """Make the calls that are due, and hand over what is left. Never raises."""
+        """Make the calls that are due, and hand over the rest. Never raises."""
         if not self._purges.begin_to_leave():
             return
         try:

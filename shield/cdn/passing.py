@@ -139,7 +139,7 @@ class EdgePurges:
         return 0.0 if target is None else target.again
 
     def corrupt_terms(self) -> Mapping[str, CorruptTerms]:
-        """What CDNs get of objects whose bytes may be wrong; those that get nothing are left out."""
+        """The parts of possibly wrong objects that CDNs get; those that get none are left out."""
         return self._corrupt
 
     async def release(self, order_id: str) -> None:
@@ -157,7 +157,7 @@ class EdgePurges:
             log.warning("purge %s was refused here, but is passed on to CDNs: %s", order_id, error)
 
     async def statuses(self, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, EdgeStatus]]:
-        """What became of orders at CDNs, by id and name."""
+        """The outcome of orders at CDNs, by id and name."""
         if not self._targets:
             return {}
         try:
@@ -277,11 +277,11 @@ class EdgePurges:
         return target is not None and is_purge(target.edge, call)
 
     def places(self) -> Mapping[str, str]:
-        """What each CDN's configuration is called there, by its name here."""
+        """The name of each CDN's configuration at the CDN, by its name here."""
         return {name: f"{each.edge.provider.value}:{each.edge.place}" for name, each in self._targets.items()}
 
     async def close(self) -> None:
-        """Stop sending; what wasn't sent is in the file."""
+        """Stop sending; unsent calls are in the file."""
         tasks = [edge.task for edge in self._edges.values() if edge.task is not None]
         for task in tasks:
             task.cancel()

@@ -136,9 +136,10 @@ def _reconcile(
 ) -> None:
     """Compare the provider's own report with the ledger, by day and origin.
 
-    A report is AWS's Cost and Usage Report (2.0 or legacy), a FOCUS export, usage.*.csv of Backblaze B2, or access
-    logs of S3 or Google Cloud Storage; as text, packed by gzip or not, with the extra `tables` also in Parquet, and
-    in buckets (s3://). Usage beyond the ledger was caused by others; access logs show by whom.
+    A report is AWS's Cost and Usage Report (2.0 or legacy), Google's billing export, a FOCUS export (Azure's, too),
+    usage.*.csv of Backblaze B2, or access logs of S3 or Google Cloud Storage; as text, packed by gzip or not, with
+    the extra `tables` also in Parquet, and in buckets (s3://). Usage beyond the ledger was caused by
+    others; access logs show by whom.
 
     Exit codes: 0, 1 if a day differs by more than the tolerance, 2 if report or ledger can't be read.
 

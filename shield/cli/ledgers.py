@@ -13,9 +13,11 @@ from shield.resources import state_directory
 
 
 def ledgers_of(settings: Settings, others: Sequence[Path]) -> list[Ledger]:
-    """All of them, each once, the own first. Raises StoreError if one isn't there, or there is none."""
+    """All of them, each once, the own first. Raises StoreError if one isn't there, or is a copy of another one, or if
+    there is none.
+    """
     own = ledger_path(settings, state_directory(settings))
-    paths = dict.fromkeys([*([] if own is None else [own]), *others])
+    paths = {path.resolve(): path for path in [*([] if own is None else [own]), *others]}.values()
     if not paths:
         raise StoreError(
             "no ledger is kept: set ledger.path or state_directory, and remove `ledger: {path: off}`, or give one by "
@@ -27,4 +29,15 @@ def ledgers_of(settings: Settings, others: Sequence[Path]) -> list[Ledger]:
                 "a node with these settings writes it within seconds" if path == own else "give a copy of a node's"
             )
             raise StoreError(f"ledger {path}: there is none yet: {remedy}")
-    return [Ledger(LedgerTerms(path, settings.ledger.keep)) for path in paths]
+    found = [Ledger(LedgerTerms(path, settings.ledger.keep)) for path in paths]
+    known: dict[int, Path] = {}
+    for path, ledger in zip(paths, found, strict=True):
+        identity = ledger.identity()
+        if identity in known:
+            raise StoreError(
+                f"ledger {path}: it is a copy of {known[identity]}, so that all would count twice: give those of "
+                "other nodes"
+            )
+        if identity:
+            known[identity] = path
+    return found

@@ -40,10 +40,11 @@ from shield.rules.reports import (
 )
 
 _EXPECTED = (
-    "expected a Cost and Usage Report of AWS, a FOCUS export, a usage.*.csv of B2, or an access log of S3 or Cloud "
-    "Storage"
+    "expected a Cost and Usage Report of AWS, a billing export of Google, a FOCUS export, a usage.*.csv of B2, or an "
+    "access log of S3 or Cloud Storage"
 )
 _READERS = 10
+_BINARY = ("AWS", "Azure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,16 @@ def _buckets(settings: Settings, origin: str | None) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, each in settings.origins.items():
         if origin is None or name == origin:
-            found.setdefault(origin or each.bucket or name, []).append(name)
+            found.setdefault(origin or each.bucket or _azure_account(each.endpoint) or name, []).append(name)
             if origin is not None and each.bucket:
                 found[each.bucket] = found.pop(origin)
     return found
+
+
+def _azure_account(endpoint: str | None) -> str | None:
+    """The storage account of an endpoint of Azure's, as reports have it."""
+    account, mark, _ = (endpoint or "").partition("://")[2].lower().partition(".blob.core.windows.net")
+    return account if mark else None
 
 
 def _is_log(kind: str) -> bool:
@@ -166,8 +173,8 @@ def _known(name: str, columns: Sequence[str]) -> ReportFormat:
 
 
 def _unit(found: ReportFormat, gigabyte: int) -> int:
-    """AWS means 2^30 bytes by GB; others write GiB then."""
-    return gigabyte if found.name.startswith("AWS") else GB
+    """AWS means 2^30 bytes by GB, and Azure is taken to; others write GiB then."""
+    return gigabyte if found.name.startswith(_BINARY) else GB
 
 
 def _one(name: str, line: int, kind: str, read_it: Any) -> Iterator[tuple[str, ReportedRead]]:
@@ -206,7 +213,7 @@ def _notes(found: Reconciled, kind: str, wish: ReconcileWish, drifted: Sequence[
         said.append(
             f"The ledger's bytes are without heads here, taken for {HEAD_BYTES} bytes each: logs have bodies only"
         )
-    if kind.startswith("AWS") and drifted and mistaken_unit(found.total.drift):
+    if kind.startswith(_BINARY) and drifted and mistaken_unit(found.total.drift):
         other = "without" if wish.decimal else "with"
         said.append(f"It is off by 7.4 %, as GB from GiB: try it {other} --decimal")
     if drifted and not wish.ledgers:

@@ -1,4 +1,4 @@
-"""Settings of the admin API: its listener, and the tokens of those who may call it."""
+"""Settings of the admin API: its listener, and the tokens of permitted callers."""
 
 from __future__ import annotations
 

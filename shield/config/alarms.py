@@ -1,4 +1,4 @@
-"""Settings of alarms: what people are woken for, and the webhooks that carry it to them."""
+"""Settings of alarms, and of the webhooks that carry them to people."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class SpikeSettings(Section):
 
 
 class AlarmSettings(Section):
-    """What people are woken for. Alarms are logged, and listed by the admin API, without any webhook, too."""
+    """Alarms for people. They are logged, and listed by the admin API, without any webhook, too."""
 
     webhooks: Mapping[Name, WebhookSettings] = Field(
         default_factory=dict,

@@ -58,7 +58,7 @@ def _step(default: str, description: str) -> Any:
 
 
 class BudgetThenSettings(Section):
-    """What a budget does from which share of its amount on, in this order. Hits are served whatever is spent."""
+    """The measures of a budget, and the shares of its amount from which they apply. Hits are always served."""
 
     dearer: _FromShare = _step(
         "80%",
@@ -150,7 +150,7 @@ class BudgetSettings(Section):
 def budget_faults(
     budget: BudgetSettings, origins: Mapping[str, OriginSettings], labels: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with a budget among these origins: the key, and what was expected."""
+    """The mistakes in a budget among these origins: the key, and the expected value."""
     names, currency = budget.names(origins, labels), budget.amount.currency
     if not names:
         key = "providers" if budget.providers else "labels" if budget.labels else "origins"

@@ -294,7 +294,7 @@ def has_tracing() -> bool:
 
 
 def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What limits depend on."""
+    """The dependencies of limits."""
     for name, limit in settings.rate_limits.items():
         here: KeyPath = ("rate_limits", name)
         if limit.by == "header" and limit.header is None:
@@ -311,7 +311,7 @@ def _rate_limits(settings: Settings, tree: Tree) -> Iterator[Problem]:
 
 
 def _budgets(settings: Settings, tree: Tree) -> Iterator[Problem]:
-    """What budgets depend on."""
+    """The dependencies of budgets."""
     for name, budget in settings.budgets.items():
         for key, said in budget_faults(budget, settings.origins, settings.labels):
             yield tree.problem(("budgets", name, key), said)

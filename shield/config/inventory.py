@@ -53,7 +53,7 @@ def inventory(loaded: Loaded) -> list[ShownValue]:
 
 
 def changes(running: Loaded, wanted: Loaded) -> list[ShownChange]:
-    """What differs between the settings in force and those that were just read. Secrets are compared, not shown.
+    """The differences between the settings in force and those that were just read. Secrets are compared, not shown.
 
     Of a section that comes or goes, only what was given; what routes inherit is told once.
     """

@@ -160,7 +160,10 @@ class PriceSettings(Section):
         if isinstance(preset, str) and preset not in PRESETS:
             guess = did_you_mean(preset, list(PRESETS))
             raise ExpectedError(f"{_EXPECTED}{guess}")
-        if preset is None and given.get("egress") is None:
+        is_known = (
+            given.keys() <= cls.model_fields.keys()
+        )  # an unknown key, perhaps this one misspelt, is told by itself
+        if preset is None and given.get("egress") is None and is_known:
             raise ExpectedError("expected egress, the price of a GB, as {egress: 0.05, currency: EUR}")
         return given
 

@@ -159,7 +159,7 @@ class EdgeSettings(Section):
 
 
 class PurgeSettings(Section):
-    """What becomes of purges beyond this node and its cluster."""
+    """Purges beyond this node and its cluster."""
 
     edges: Mapping[Name, EdgeSettings] = Field(
         default_factory=dict,

@@ -164,7 +164,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """Text that matches as a whole; else the problem states what is expected."""
+    """Text that matches as a whole; else the problem states the expectation."""
     matches = re.compile(pattern).fullmatch
 
     def check(value: str) -> str:

@@ -54,7 +54,7 @@ _MAX_BYTE_RATE = 10**12  # a second
 
 
 class ExpectedError(ValueError):
-    """An invalid value. The text states what was expected and never holds the value."""
+    """An invalid value. The text states the expectation and never contains the value."""
 
 
 def parse_size(value: object) -> int:

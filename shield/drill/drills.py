@@ -51,7 +51,7 @@ _ALARM_SECONDS = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class DrillTerms:
-    """What settings say of drills: `nightly` is the order for one each night at `at`, seconds after midnight UTC.
+    """The terms of drills by the settings: `nightly` is the order for each night, at `at` seconds after midnight UTC.
 
     `prices` are those of origins that have one.
     """
@@ -350,7 +350,7 @@ class Drills:
         )
 
     def known(self) -> DrillKnowledge | None:
-        """What is known of former drills; None: nothing yet, or this isn't the conductor."""
+        """The knowledge of former drills; None: none yet, or this isn't the conductor."""
         if self._entries is None:
             return None
         names = {origin.name for origin in self._origins.all()}

@@ -9,6 +9,7 @@ days of the zone that an origin is billed in.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -190,6 +191,8 @@ class Ledger:
     def flush(self, workers: Sequence[WorkerUsage], now: float) -> None:
         """Add what workers have counted since the flush before."""
         with self._file.transaction() as file:
+            if not _identity(file):
+                file.execute(f"PRAGMA application_id = {secrets.randbelow((1 << 31) - 1) + 1}")
             for worker in workers:
                 before = {
                     tuple(row[:3]): row[3:]
@@ -308,6 +311,11 @@ class Ledger:
         with self._file.transaction(writing=False) as file:
             return _sites_in(file) if _has(file, "sites") else []
 
+    def identity(self) -> int:
+        """What a copy has in common with it, and another ledger hasn't; 0: there is nothing in it yet."""
+        with self._file.transaction(writing=False) as file:
+            return _identity(file)
+
     def begins(self) -> int | None:
         """When the first row begins, in epoch seconds; None if there is none."""
         if not self._terms.path.exists():
@@ -324,6 +332,11 @@ class Ledger:
         query = f"SELECT origin, {columns} FROM usage WHERE at >= ? AND at < ? AND origin != '' GROUP BY origin"
         with self._file.transaction(writing=False) as file:
             return {origin: tuple(numbers) for origin, *numbers in file.execute(query, (int(start), int(stop)))}
+
+
+def _identity(file: sqlite3.Connection) -> int:
+    (number,) = file.execute("PRAGMA application_id").fetchone()
+    return int(number)
 
 
 def _has(file: sqlite3.Connection, table: str) -> bool:

@@ -102,7 +102,7 @@ class HeavyHitters:
             heapq.heapreplace(heap, (place.weight, name))
 
     def _scale(self, now: float) -> float:
-        """What an amount is worth now, against one at the start."""
+        """The present weight of an amount, relative to one at the start."""
         if self._began is None:
             self._began = self._start = now
         age = (now - self._start) / self.seconds

@@ -38,7 +38,7 @@ class LogLevels:
         self.tick()
 
     def tick(self) -> None:
-        """Take over what holds now."""
+        """Apply the levels in force now."""
         found, before = self.now, self._applied
         if found is None:
             if before is not None:

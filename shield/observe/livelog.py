@@ -160,7 +160,7 @@ class LiveLog:
         return batch
 
     def _plan(self) -> None:
-        """Observe what the queries need: plain hits only if one may be about them."""
+        """Observe the exchanges that queries need: plain hits only if a query may match them."""
         if not self._standing:
             self._accounting.remove(self._note)
             return

@@ -1,4 +1,4 @@
-"""What is asked for most: keys, routes, clients and origins by requests, missed bytes and money, of the last minute.
+"""Top lists: keys, routes, clients and origins by requests, missed bytes and money, of the last minute.
 
 Sketches of one worker, over a sample of its plain hits and another of its other requests; `merged_rows` adds up those
 of all workers. Missed bytes are those of responses that an origin gave for just this request: not of hits, nor of

@@ -83,7 +83,7 @@ class Conductor:
         self.judged: Judged | None = None
         """Called with the result of each step by which this worker judges."""
         self.doubted: Callable[[Doubt], None] = _undisturbed
-        """Called at each look with what is doubtful of a corrupt origin's bytes, once it isn't asked any more."""
+        """Called at each look with the doubtful part of a corrupt origin's bytes, once it isn't asked any more."""
         self._complaints = Complaints(log)  # of what may come and go many times a minute
         self._hedging = Hedging(records)
         self._due = 0.0

@@ -236,7 +236,7 @@ class Connection:
         self._owner.opened(self)
 
     def get_buffer(self, size: int) -> bytearray:
-        """Where uvloop reads to. The same for all connections of the owner: what comes is taken out of it at once."""
+        """The buffer that uvloop reads into, shared by all connections of the owner: bytes are taken out at once."""
         return self._buffer
 
     def buffer_updated(self, size: int) -> None:

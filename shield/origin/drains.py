@@ -47,7 +47,7 @@ class Drains:
         self._file = KeptFile(directory, FILE)
 
     def able(self) -> set[str]:
-        """Origins that are well, and could give what another one doesn't."""
+        """Healthy origins that could serve in another one's place."""
         seen = [(origin.name, origin.seen.treated()) for origin in self._origins.all()]
         return {name for name, record in seen if record.is_good and not record.flags & HELD_BACK}
 

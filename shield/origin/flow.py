@@ -20,7 +20,7 @@ from shield.rate_cells import RateCells
 from shield.rules.rate_limit import SECOND, budget_of
 
 BURST_SECONDS = 0.1
-"""Bytes of so long may come at once: what is on its way when an origin is asked after a while."""
+"""Bytes of this time may arrive at once: those in transit when an origin is asked after a pause."""
 
 PATIENCE_SECONDS = 5.0
 """How long a fetch waits for its place; then another origin is asked, or its clients get a stale entry or 503."""

@@ -67,7 +67,7 @@ def inflow_of(connected: socket.socket | None) -> Inflow | None:
 
 
 def read_buffer() -> bytearray:
-    """Where the connections of this thread read to, one after the other: what comes is taken out of it at once."""
+    """The buffer that the connections of this thread read into in turn: received bytes are taken out at once."""
     found: bytearray | None = getattr(_of_thread, "buffer", None)
     if found is None:
         found = _of_thread.buffer = bytearray(_BUFFER_BYTES)

@@ -39,7 +39,7 @@ class LagStatistics:
 
 
 class _Lacking:
-    """Of one origin that is a copy: objects sought there, and what was measured."""
+    """Of one origin that is a copy: objects sought there, and the measurements."""
 
     __slots__ = ("arrived", "is_late", "objects", "seconds")
 
@@ -89,7 +89,7 @@ class LagWatch:
                 self._publish(each, copy, now)
 
     def tick(self) -> None:
-        """Look for what is due."""
+        """Look for the objects that are due."""
         now, names = self._clock(), {origin.name for origin in self._origins()}
         for gone in [name for name in self._copies if name not in names]:
             del self._copies[gone]

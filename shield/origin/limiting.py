@@ -64,7 +64,7 @@ class Limiting:
 
 
 class _Learned:
-    """What this conductor remembers of one origin."""
+    """This conductor's memory of one origin."""
 
     __slots__ = ("_batch", "is_throttled", "refused", "steps")
 
@@ -77,7 +77,7 @@ class _Learned:
     def evidence(
         self, reports: list[GateReport | None], shared: Leases, limit: FetchLimit, now: float
     ) -> LimitEvidence:
-        """What is new in the reports of all workers; None: the worker is gone."""
+        """The news in the reports of all workers; None: the worker is gone."""
         throttled = 0
         for worker, report in enumerate(reports):
             if report is None:

@@ -1,4 +1,4 @@
-"""The notes on one attempt at an origin, for all workers: what became of it, and the time it took."""
+"""The notes on one attempt at an origin, for all workers: its outcome and its duration."""
 
 from __future__ import annotations
 

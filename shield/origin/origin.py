@@ -109,7 +109,7 @@ class Origin:
         """Attempts at it that weren't the first of their fetch, by reason."""
         self.hedges = HedgeTally()
         self.seen = private().of(0, name.encode())
-        """What all workers know of it; the place of an origin that is in use is given by `Origins`."""
+        """The knowledge of all workers about it; `Origins` assigns the place of an origin in use."""
         self.drill: Drill | None = None
         """Set while a drill runs, at this origin or at another one."""
         self.waiting = Waiting(asyncio.get_running_loop())
@@ -120,7 +120,7 @@ class Origin:
         """Requests of the node that it may have at once."""
         self.gate = Gate(name, asyncio.get_running_loop())
         self.budget = unbudgeted()
-        """What budgets of egress do to it; the cell of an origin that is in use is given by `Origins`."""
+        """The measures of budgets of egress against it; `Origins` assigns the cell of an origin in use."""
         self.watch: Callable[[str, Want, int], None] | None = None
         """Called with its name, each fetch that it has answered with an object, and the bytes of the response."""
         self._sampled_until = 0.0

@@ -409,7 +409,7 @@ class Origins:
         return self._records.conductor(self._now()) == self._worker
 
     def excluding_others(self) -> AbstractContextManager[None]:
-        """While it is entered, no other process changes what is known of origins and has several writers."""
+        """While it is entered, no other process changes values on origins that have several writers."""
         return self._records.excluding_others()
 
     @property

@@ -151,7 +151,7 @@ class Prober:
         return bool(self._of(origin).record.canaries)
 
     async def passes(self, origin: Origin, deadline: float) -> bool:
-        """Whether an origin in doubt gives what it should, or shows in another way to work."""
+        """Whether a doubted origin sends the expected bytes, or otherwise proves to work."""
         its = self._of(origin)
         chosen = next_probe(its.record) or _sample(origin)
         if chosen is None:
@@ -189,7 +189,7 @@ class Prober:
             await asyncio.wait(self._tasks)
 
     def forget(self) -> None:
-        """Another worker conducts: what this one knows becomes old."""
+        """Another worker conducts: this one's knowledge becomes outdated."""
         self._each.clear()
 
     def _of(self, origin: Origin) -> _Probing:
@@ -218,7 +218,7 @@ class Prober:
             self._keep(origin, its, record)
 
     def _next(self, origin: Origin, its: _Probing) -> tuple[KnownCanary, int] | None:
-        """What is due; for a hurried probe any object will do."""
+        """The canaries that are due; for a hurried probe any object will do."""
         return next_probe(its.record) or (_sample(origin) if its.is_hurried else None)
 
     async def _regular(self, origin: Origin, its: _Probing, canary: KnownCanary, asked: int) -> None:

@@ -66,7 +66,7 @@ class Ramps:
         self._comparisons: dict[str, tuple[int, int]] = {}
         self._saving: asyncio.Task[object] | None = None
         self.elsewhere: Callable[[str], RampsElsewhere] = lambda name: RampsElsewhere()
-        """What other nodes of the cluster say of an origin's ramp."""
+        """The reports of other nodes of the cluster on an origin's ramp."""
 
     # orders
 

@@ -60,7 +60,7 @@ class Ranker:
         """Timings of an origin that this node hasn't measured, by others; None: there are none."""
 
     def use(self, routes: Iterable[Route]) -> None:
-        """These routes are in force from now on. Those that stay keep their order and what is known of them."""
+        """These routes are in force from now on. Those that stay keep their order and measurements."""
         routes = [route for route in routes if route.choice is not None and len(route.origins) <= MOST_RANKED]
         self._rankings.free([_identity(route) for route in routes])
         self._ranked = [_Ranked(route, self._rankings.of(self._worker, _identity(route))) for route in routes]
@@ -154,7 +154,7 @@ def _timings(name: str, seen: Seen, prior: Prior) -> Sequence[Timing]:
 
 
 def _dear(origins: Iterable[Origin]) -> set[str]:
-    """Those that a budget makes dearer."""
+    """Those that a budget makes count as more expensive."""
     return {origin.name for origin in origins if origin.budget.does(BudgetAct.DEARER)}
 
 

@@ -19,7 +19,7 @@ _LONGEST_RETRY = 3600.0
 
 
 class Mend(Enum):
-    """The reason for a second request in the same attempt, and what it changes."""
+    """The reason for a second request in the same attempt, and its differences."""
 
     BEGINNING = (
         "beginning"  # a tentative span begins beyond the object: request its beginning, which tells its length

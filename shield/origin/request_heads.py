@@ -1,4 +1,4 @@
-"""The heads of requests to one origin: what is wanted, what we say of ourselves to servers, and the signature."""
+"""The heads of requests to one origin: the object, our own fields, and the signature."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Sink(Protocol):
 
 
 class Asker(Protocol):
-    """The one who waits for a response."""
+    """The recipient of a response."""
 
     def responded(self, response: Response) -> None:
         """Its head is here, or can't come any more; called once, on the event loop. Must not raise.

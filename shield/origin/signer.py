@@ -58,9 +58,9 @@ class Signer:
         self._location = location
         self._is_signed, self._base = provider.signed, location.base
         self.credentials = credentials if provider.signed else None
-        """What requests are signed with, but for a trial's share. To be looked at only."""
+        """The credentials that sign requests, except for a trial's share. Read only."""
         self.signed_with = self.credentials
-        """What the last head was signed with."""
+        """The credentials that signed the last head."""
         self._trial: Credentials | None = None
         self._every = 1  # of seconds: one in so many is the trial's
         self._asks_checksums = asks_checksums

@@ -51,11 +51,11 @@ class Thrift:
         return looked
 
     def cells(self) -> dict[str, BudgetCell]:
-        """What budgets know of the origins, by name."""
+        """The knowledge of budgets about the origins, by name."""
         return {origin.name: origin.budget for origin in self._all()}
 
     def are_paused(self, names: Sequence[str]) -> bool:
-        """Whether a budget of the first of these lets it give only what clients wait for."""
+        """Whether a budget of the first of these permits only fetches that clients wait for."""
         return self._does(BudgetAct.PAUSE, names[:1])
 
     def are_saving(self, names: Sequence[str]) -> bool:

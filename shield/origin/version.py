@@ -39,13 +39,13 @@ class Version:
         self._others: set[str] = set()  # origins that have other bytes
 
     def sharing(self, *, held: HeldBytes | None = None, body: Sequence[Part] = ()) -> Version:
-        """The same version, with what is learned of it in common."""
+        """The same version, sharing knowledge that is learned of it."""
         other = Version(self.origin, self.statement, held=held, of_equals=self.of_equals)
         other._etags, other._partly, other._others, other.body = self._etags, self._partly, self._others, body
         return other
 
     def recall(self, known: Version) -> None:
-        """Know what is known of the same version from before, too."""
+        """Include earlier knowledge of the same version."""
         self._etags, own = known._etags, self._etags
         self._etags.update(own)
         self._partly, self._others = known._partly, known._others

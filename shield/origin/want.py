@@ -1,4 +1,4 @@
-"""What to fetch from an origin, and the possible results: values, free of any connection."""
+"""A fetch from an origin and its possible results: values, free of any connection."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class Absent:
     attempts: int = 1  # requests to origins
 
     def after(self, before: Absent) -> Absent:
-        """What this origin says and those before it said, together."""
+        """The answers of this origin and of those before it, together."""
         named = None if self.vary is None or before.vary is None else tuple(sorted({*self.vary, *before.vary}))
         lifetime = min(self.lifetime, before.lifetime)
         return Absent(self.status, lifetime, named, before.said + self.said, before.unwell + self.unwell)

@@ -1,4 +1,4 @@
-"""Signs of what is wrong in a node: each worker's, gathered every few seconds, and the troubles that follow. Pure.
+"""Signs of trouble in a node: each worker's, gathered every few seconds, and the conclusions. Pure.
 
 Counts only rise while a process lives, so that a window's is the difference of two readings of the same process.
 """
@@ -130,7 +130,7 @@ class SignWindow:
             self._readings.popleft()
 
     def troubles(self) -> list[AlarmCause]:
-        """What is wrong by the readings so far."""
+        """The troubles that the readings so far show."""
         if not self._readings:
             return []
         (began, oldest), (now, newest) = self._readings[0], self._readings[-1]

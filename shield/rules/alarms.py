@@ -1,4 +1,4 @@
-"""Alarms: what people are woken for, from its beginning to its end. Pure; times are epoch seconds.
+"""Alarms for people, from their beginning to their end. Pure; times are epoch seconds.
 
     trouble ──lasts for `begins_after`──> alarm: BEGAN ──`remind`──> LASTS ... ──gone for `ends_after`──> RESOLVED
 
@@ -26,14 +26,14 @@ _CALM = 60.0
 
 
 class Severity(Enum):
-    """What is expected of people."""
+    """The reaction expected of people."""
 
     CRITICAL = "critical"  # clients are affected, or wrong bytes may be: get up
     WARNING = "warning"  # one more fault, or some time, and they are: today
 
 
 class AlarmKind(Enum):
-    """What is wrong. Webhooks choose among these words."""
+    """The kind of trouble. Webhooks choose among these words."""
 
     NO_ORIGIN = "no-origin"  # all origins are out, or the fault is on this node's side
     ORIGIN_DOWN = "origin-down"  # one is out; others serve
@@ -63,7 +63,7 @@ class AlarmKind(Enum):
 
 
 class AlarmNews(Enum):
-    """What a message says of an alarm."""
+    """The news in a message about an alarm."""
 
     BEGAN = "began"
     LASTS = "lasts"  # a reminder
@@ -228,7 +228,7 @@ KINDS: Mapping[AlarmKind, KindTerms] = {
 
 @dataclass(frozen=True, slots=True)
 class AlarmCause:
-    """What is wrong now. `subject` tells it from others of its kind: an origin, a directory, or nothing."""
+    """A present trouble. `subject` distinguishes it from others of its kind: an origin, a directory, or nothing."""
 
     kind: AlarmKind
     subject: str
@@ -263,7 +263,7 @@ class NodeAlarm:
 
 @dataclass(frozen=True, slots=True)
 class AlarmEvent:
-    """A message about an alarm, to be sent. `id` is its own: the same for all who get it, and for each attempt."""
+    """A message about an alarm, to be sent. `id` is its own: the same for all receivers, and for each attempt."""
 
     id: str
     at: float

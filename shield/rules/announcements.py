@@ -38,7 +38,7 @@ _DETAILS = {"Object Created": ChangeKind.CHANGED, "Object Deleted": ChangeKind.D
 
 
 class AnnouncementError(ShieldError):
-    """It is no announcement; the text says what was expected."""
+    """It is no announcement; the text states the expectation."""
 
 
 @dataclass(frozen=True, slots=True)

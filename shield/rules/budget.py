@@ -31,10 +31,10 @@ class FetchAllowance:
     most: float = ALLOWANCE
 
     def saved(self, earned: float, spent: int) -> float:
-        """What is available, after so much was earned and spent since the start."""
+        """The amount available, after so much was earned and spent since the start."""
         return self.most + earned - spent if self.share > 0.0 else 0.0
 
     def earn(self, earned: float, spent: int, successes: int) -> float:
-        """What has been earned since the start, after further successes: no more than can be saved."""
+        """The amount earned since the start, after further successes: no more than can be saved."""
         room = self.most - self.saved(earned, spent)
         return earned + max(0.0, min(self.share * successes, room)) if self.share > 0.0 else earned

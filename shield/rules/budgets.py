@@ -1,4 +1,4 @@
-"""Budgets of egress: how much of one is spent, and what it does then. Pure; times are epoch seconds.
+"""Budgets of egress: the amounts spent, and the measures that follow. Pure; times are epoch seconds.
 
 The counts of an origin are sums over the present hour, day and month, of the zone that its provider bills
 in. What a budget does depends on the share of it that is spent, in an order from what nobody notices to what clients
@@ -53,7 +53,7 @@ PERIODS = tuple(Period)
 
 
 class BudgetAct(IntFlag):
-    """What a budget does to its origins, in the order in which it is done. None of it concerns hits."""
+    """The measures of a budget against its origins, in their order. None of them concerns hits."""
 
     DEARER = 1  # routes with `cheapest` or `nearest` try others first
     PAUSE = 2  # no hedges, comparisons of copies, warming or prefetches
@@ -195,7 +195,7 @@ def judge_budget(
 
 
 def acts_by_origin(standings: Iterable[BudgetStanding]) -> dict[str, tuple[BudgetAct, float]]:
-    """What all budgets together do to each origin, and when refusals end."""
+    """The measures of all budgets together against each origin, and the end of refusals."""
     found: dict[str, tuple[BudgetAct, float]] = {}
     for each in standings:
         until = each.until if each.acts & BudgetAct.REFUSE else 0.0

@@ -36,7 +36,7 @@ class Grade(Enum):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the settings say of an origin: `endpoint` is its bucket's URL, `region` the one that is signed for."""
+    """An origin in the settings: `endpoint` is its bucket's URL, `region` the one in signatures."""
 
     name: str
     endpoint: str
@@ -293,7 +293,7 @@ _ANSWERED = frozenset({Fault.FIRST_BYTE_TIMEOUT, Fault.RESET, Fault.MALFORMED, F
 
 
 def _missed(about: About, missed: Missed) -> str:
-    """Why there was no response, and what to do about it."""
+    """The reason for the lack of a response, and the remedy."""
     fault, detail = missed.fault, missed.detail
     if fault is Fault.RESOLVE:
         return f"{detail}: set endpoint to a name that resolves here, or mend this machine's DNS"

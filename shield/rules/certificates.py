@@ -58,7 +58,7 @@ def _not_after(certificate: _Der) -> float:
 
 
 class _Der:
-    """Goes through the values of DER (X.690 §8, §10). Raises ValueError or IndexError at what isn't DER."""
+    """Goes through the values of DER (X.690 §8, §10). Raises ValueError or IndexError for input that isn't DER."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

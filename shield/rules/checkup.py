@@ -35,7 +35,7 @@ class WayCheck:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What is known of a node now. `origins` are in configured order; `best` is the one that is to be asked first.
+    """The present view of a node. `origins` are in configured order; `best` is the one that is to be asked first.
 
     `way` None: no canary is configured, or it hasn't been fetched yet. `frozen`: all origins failed together, so that
     none of them is judged.

@@ -1,4 +1,4 @@
-"""What a route with `choose: nearest` knows at present: the order of its origins by cost, which fetches read, and the
+"""The state of a route with `choose: nearest`: the order of its origins by cost, which fetches read, and the
 sizes of its responses, which fills note. Pure but for that memory.
 """
 

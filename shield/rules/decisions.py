@@ -108,7 +108,7 @@ class DecisionBasis:
         return names if names is not None and route.choice is not None and set(names) == set(route.origins) else None
 
     def plain(self) -> dict[str, Any]:
-        """What `read` reads."""
+        """The text that `read` parses."""
         drill = self.drill
         return {
             "at": self.at,

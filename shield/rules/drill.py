@@ -100,7 +100,7 @@ class DrillOrder:
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Self:
-        """From plain values by the names of the fields. Raises ValueError with a line on what is wrong."""
+        """From plain values by the names of the fields. Raises ValueError with a line that names the mistake."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(plain.keys() - known):
             raise ValueError(f"{unknown[0]}: unknown; expected {', '.join(sorted(known))}")
@@ -125,7 +125,7 @@ class DrillOrder:
         return cls(origin, DrillMode(mode), **given)
 
     def plain(self) -> dict[str, Any]:
-        """What `read` reads."""
+        """The text that `read` parses."""
         return {**asdict(self), "mode": self.mode.value}
 
     def __str__(self) -> str:
@@ -271,7 +271,7 @@ class DrillRun:
         return f"drill {self.number} at origin {self.order.origin}"
 
     def plain(self) -> dict[str, Any]:
-        """What `read` reads."""
+        """The text that `read` parses."""
         return {
             **{field.name: getattr(self, field.name) for field in fields(self)},
             "order": self.order.plain(),
@@ -294,7 +294,7 @@ class DrillRun:
 
 @dataclass(frozen=True, slots=True)
 class DrillSight:
-    """What the conductor sees of a node while a drill is in progress. `state` None: the origin is gone."""
+    """The conductor's view of a node while a drill is in progress. `state` None: the origin is gone."""
 
     state: HealthState | None
     figures: DrillFigures
@@ -303,7 +303,7 @@ class DrillSight:
 
 
 def advance(run: DrillRun, sight: DrillSight, now: float) -> DrillRun:
-    """The drill after a look at the node: what was noticed, and whether it is over."""
+    """The drill after a look at the node: the observations, and whether it is over."""
     state = sight.state
     if not run.ended and (ending := _ending(run, sight, now)) is not None:
         run = replace(run, ended=min(now, run.until) if ending is DrillEnding.TIME else now, ending=ending)

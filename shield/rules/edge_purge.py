@@ -1,4 +1,4 @@
-"""Purges at CDNs: the calls of their APIs that an order becomes, and what their answers mean. Pure.
+"""Purges at CDNs: the calls of their APIs that an order becomes, and the meanings of their answers. Pure.
 
 Sources, as of November 2026:
 
@@ -145,7 +145,7 @@ class EdgePlan:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSecrets:
-    """What calls are admitted by: a token, or for CloudFront a pair of keys, perhaps with a session's token."""
+    """Credentials of calls: a token, or for CloudFront a pair of keys, perhaps with a session's token."""
 
     token: str = ""
     access_key_id: str = ""
@@ -154,7 +154,7 @@ class EdgeSecrets:
 
 
 def plan(order: PurgeOrder, edge: PurgeEdge, reference: str) -> EdgePlan:
-    """The calls that purge at the CDN what the order names. `reference` is unique to this order and attempt:
+    """The calls that purge the order's targets at the CDN. `reference` is unique to this order and attempt:
     CloudFront does one thing for each.
     """
     wishes = _Wishes(order, edge)
@@ -387,7 +387,7 @@ def fields_of(edge: PurgeEdge, api: str, secrets: EdgeSecrets, call: EdgeCall, n
 
 @dataclass(frozen=True, slots=True)
 class EdgeAnswer:
-    """What became of a call. `problem` is None if the CDN took it; `is_hopeless`: it would hardly take it later.
+    """The outcome of a call. `problem` is None if the CDN accepted it; `is_hopeless`: it would hardly take it later.
     `retry_after` is in seconds.
     """
 
@@ -397,7 +397,7 @@ class EdgeAnswer:
 
 
 def judge_answer(status: int, body: str, retry_after: str) -> EdgeAnswer:
-    """What a response means. Cloudflare's may say `"success": false` with 200."""
+    """The meaning of a response. Cloudflare's may say `"success": false` with 200."""
     if 200 <= status < 300 and not re.search(r'"success"\s*:\s*false', body):
         return EdgeAnswer()
     said = "".join([c if c.isprintable() else " " for c in body]).strip()[:_MOST_SAID]

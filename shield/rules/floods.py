@@ -1,4 +1,4 @@
-"""Bounds on what a client may do on an HTTP/2 connection besides taking answers.
+"""Limits on a client's frames on an HTTP/2 connection besides taking responses.
 
 A connection costs little for each request that is answered and each byte that is taken. What costs without either
 (RFC 9113 §10.5) is paid from an `Allowance`, which grows with what the client does take: a client that uses a

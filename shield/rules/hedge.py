@@ -33,7 +33,7 @@ LATE_SHARE = 0.2
 WINDOW_SECONDS = 10.0
 
 CUT_BYTES = 256 * 1024
-"""What a response that is given up has sent at most: what fits into buffers on the way."""
+"""The most that an abandoned response has sent: the size of the buffers on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def expected_waste(size: float) -> float:
 
 @dataclass(slots=True)
 class HedgeTally:
-    """What hedges came to at one origin, and what another one may cost. `wasted` bytes are estimated."""
+    """The results of hedges at one origin, and the permitted cost of another one. `wasted` bytes are estimated."""
 
     price: Price | None = None
     won: int = 0

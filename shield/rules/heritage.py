@@ -8,7 +8,7 @@ ends early if it isn't worth it: after a start of the whole cluster, nobody has 
 from __future__ import annotations
 
 SECONDS = 600.0
-"""After so long, what is still asked for was asked for."""
+"""After this time, all objects still in demand have been requested."""
 
 TRIED = 200
 """Keys after each of which is judged whether it is worth it."""

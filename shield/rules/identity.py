@@ -38,7 +38,7 @@ class Proof(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What is known of the bytes of one origin's version of an object.
+    """Knowledge about the bytes of one origin's version of an object.
 
     `stated` are digests of the whole object by algorithm, as the origin states them, `md5` the one in its ETag;
     `computed` is the SHA-256 of the bytes that it once sent under this ETag.

@@ -28,7 +28,7 @@ def packed(found: LevelForNow | None) -> int:
 
 
 def unpacked(word: int, now: float) -> LevelForNow | None:
-    """What holds at that time. None also of a number that means nothing."""
+    """The level in force at that time. None also for a number without meaning."""
     until, place = (word >> 8) / _MILLISECONDS, (word & 0xFF) - 1
     if not 0 <= place < len(LEVELS) or not now < until <= now + LONGEST_SECONDS + 60.0:
         return None  # with a minute for clocks that are set back

@@ -92,5 +92,5 @@ class PeerSecrets:
 
 
 def fingerprint(secret: bytes) -> str:
-    """What tells a secret from others, and reveals nothing of it."""
+    """Distinguishes a secret from others, and reveals nothing of it."""
     return hashlib.sha256(b"secret of a cluster\n" + secret).hexdigest()[:16]

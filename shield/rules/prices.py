@@ -57,7 +57,8 @@ class Price:
         months = "" if self.zone == UTC_NAME else f", by months of {self.zone}"
         more = "".join([f" and {price:g} for {name}" for name, price in self.surcharges])
         egress = f"{self.egress:g} {self.currency} per {self.unit_name}{more}"
-        return f"{egress}, {self.requests:g} per 1,000 requests{months}"
+        shared = f", in account {self.account}" if self.account else ""
+        return f"{egress}, {self.requests:g} per 1,000 requests{months}{shared}"
 
     @property
     def unit_name(self) -> str:
@@ -96,7 +97,7 @@ def zones_of(prices: Mapping[str, Price | None]) -> Zones:
 
 @dataclass(frozen=True, slots=True)
 class PricePreset:
-    """A list price. `read` is the day on which `source` was read; `caveat` states what the price omits.
+    """A list price. `read` is the day on which `source` was read; `caveat` states the omissions of the price.
 
     `free_stored` times the stored bytes are free each month; beyond `most_stored` times of them reads are throttled.
     To destinations in `free_to` egress costs nothing.

@@ -1,4 +1,4 @@
-"""Who may send PURGE requests to the listeners for clients. Pure."""
+"""Permission to send PURGE requests to the listeners for clients. Pure."""
 
 from __future__ import annotations
 

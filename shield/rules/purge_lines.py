@@ -1,4 +1,4 @@
-"""The lines of the log of purges: marks, orders with who gave them, and which were carried out. Pure.
+"""The lines of the log of purges: marks, orders with their senders, and which were carried out. Pure.
 
 Each line has a checksum before it, so that one which a crash has torn is known, and skipped. What several copies of a
 log say is put together line by line: none contradicts another.
@@ -56,7 +56,7 @@ class LoggedPurge:
 
 @dataclass(slots=True)
 class PurgeHistory:
-    """What a log says. `orders` are in their order, by id. `floor`: marks up to it were dropped."""
+    """The contents of a log. `orders` are in their order, by id. `floor`: marks up to it were dropped."""
 
     marks: dict[tuple[int, int, bytes], PurgeMark] = field(default_factory=dict)
     orders: dict[str, LoggedPurge] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class PurgeHistory:
     newest: int = 0  # the greatest sequence in it
 
     def read(self, data: bytes) -> int:
-        """Add what these lines say; returns how many are damaged. Never raises."""
+        """Add the contents of these lines; returns the number of damaged ones. Never raises."""
         damaged = 0
         for line in data.split(b"\n"):
             said = _said(line)
@@ -90,7 +90,7 @@ class PurgeHistory:
             self.orders[order_id] = replace(order, completed=True, order="", removed=removed)
 
     def trim(self, now: float, swept: int) -> None:
-        """Drop what needn't be remembered: marks up to `swept`, unless they are recent, and old orders."""
+        """Drop records that needn't be remembered: marks up to `swept`, unless they are recent, and old orders."""
         kept = sorted(self.orders.values(), key=lambda each: (each.at, each.sequence))[-MOST_ORDERS:]
         self.orders = {each.id: each for each in kept if each.at > now - ORDER_SECONDS}
         marks = sorted(self.marks.items())

@@ -1,4 +1,4 @@
-"""Purge orders: what is to be removed or made stale, as people, scripts and CDNs' tools write it. Pure.
+"""Purge orders: the entries to remove or make stale, as people, scripts and CDNs' tools name them. Pure.
 
 An order comes as JSON, by the options of `shield purge`, which sends JSON, or as a request with the method PURGE. All
 three have the same meaning and the same limits; errors name the part of the order, and what was expected there.
@@ -41,10 +41,10 @@ _LONGEST_PATTERN = 4096  # bytes of a prefix or a glob: longer than the longest 
 _WORDS = {"paths": MOST_PATHS, "tags": MOST_TAGS, "prefixes": MOST_PREFIXES, "globs": MOST_GLOBS}
 _ONE = {"paths": "path", "tags": "tag", "prefixes": "prefix", "globs": "glob", "origins": "origin"}
 KINDS = (*_WORDS, "all")
-"""What an order may name, as JSON has it."""
+"""The targets that an order may name, as in JSON."""
 
 SHOWN_KINDS = (*KINDS, "origins")
-"""What a purge in the log may name: origins by the node's own."""
+"""The targets that a purge in the log may name: origins by the node's own."""
 
 _FLAGS = ("all", "soft", "takedown", "dry_run")
 _id = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]*").fullmatch
@@ -63,7 +63,7 @@ _SOFT_FIELD, _SOFT_TAGS, _ID_FIELD = b"fastly-soft-purge", b"xkey-softpurge", b"
 
 
 class OrderError(ShieldError):
-    """It isn't an order; the text names the part, and says what was expected."""
+    """It isn't an order; the text names the part and the expectation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class PurgeOrder:
         return xxhash.xxh3_128_hexdigest(b"\n".join(parts))
 
     def __str__(self) -> str:
-        """What it does, in a few words."""
+        """Its effect, in a few words."""
         return f"{'takedown' if self.takedown else 'soft purge' if self.soft else 'purge'} of {in_words(self.counts)}"
 
 

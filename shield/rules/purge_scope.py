@@ -1,4 +1,4 @@
-"""What an order to purge covers, and what it costs to fetch that again: for orders that are only tried. Pure."""
+"""The extent of an order to purge, and the cost of fetching it again: for dry runs. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PurgeScope:
 
 @dataclass(slots=True)
 class ScopeTally:
-    """What is covered so far. `by_origin`: entries and bytes by the origin that they came from, "" if unknown."""
+    """The extent so far. `by_origin`: entries and bytes by the origin that they came from, "" if unknown."""
 
     entries: int = 0
     bytes: int = 0
@@ -118,7 +118,7 @@ def refetches(tally: ScopeTally, origins: Mapping[str, Bearing]) -> list[Refetch
 
 
 def advice(order: PurgeOrder, tally: ScopeTally, fetches: Sequence[Refetch]) -> list[str]:
-    """What to consider before the order is given, a sentence each; none if it does no harm."""
+    """Points to consider before the order is given, a sentence each; none if it does no harm."""
     if not tally.entries:
         return ["nothing that is stored matches; what is being fetched right now isn't counted"]
     if order.soft:

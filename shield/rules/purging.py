@@ -26,7 +26,7 @@ MOST_GLOBS = 64
 
 
 class MarkKind(IntEnum):
-    """What the text of a mark is."""
+    """The meaning of a mark's text."""
 
     TAG = 1  # a tag, as entries have them
     PREFIX = 2  # the beginning of keys: with their space, or, beginning with a slash, in any space
@@ -193,7 +193,7 @@ class PurgeMarks:
 
 
 class _MarkTables:
-    """Marks by what they are about. Only added to."""
+    """Marks by their targets. Only added to."""
 
     __slots__ = ("all", "globs", "keys", "named", "origins", "paths", "shares", "tags")
 
@@ -307,7 +307,7 @@ def _start(text: bytes, pattern: bytes) -> int:
 
 
 def _parts(pattern: bytes) -> tuple[bytes, ...]:
-    """What stands between the stars."""
+    """The texts between the stars."""
     return tuple(pattern.split(b"*"))
 
 

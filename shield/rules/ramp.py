@@ -131,7 +131,7 @@ class Ramp:
 
     @property
     def proved(self) -> int:
-        """What it has done in this step: fetches, or copies that were compared."""
+        """Its progress in this step: fetches, or compared copies."""
         return self.fetches if self.step else self.compared
 
     @property

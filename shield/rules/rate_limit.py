@@ -83,7 +83,7 @@ def budget_of(*names: bytes) -> int:
 
 
 class Subject(Enum):
-    """What has a budget of its own; the value is the word in settings."""
+    """The unit with its own budget; the value is the word in settings."""
 
     ADDRESS = "address"  # a client's address, or IPv6 /64 network
     ROUTE = "route"  # a route, for all of its clients together
@@ -177,7 +177,7 @@ def budgets_of(limits: RateLimits, facts: RateFacts) -> list[tuple[RateLimit, in
 
 
 def _place(client: Peer) -> bytes | None:
-    """What clients at one place have in common: an IPv4 address, or the /64 of an IPv6 address."""
+    """The common address of clients at one place: an IPv4 address, or the /64 of an IPv6 address."""
     if client is None or isinstance(client, str):
         return None
     if isinstance(client, ipaddress.IPv4Address):

@@ -1,7 +1,8 @@
 """Reports of providers on what was read from their buckets: rows of bills, and lines of access logs.
 
-AWS's Cost and Usage Report (2.0 and legacy), FOCUS exports of any provider, Backblaze's usage.*.csv, and the access
-logs of S3 and Google Cloud Storage. Rows are mappings of column names to text, as of a CSV file with a header.
+AWS's Cost and Usage Report (2.0 and legacy), Google's billing export, FOCUS exports of any provider, Backblaze's
+usage.*.csv, and the access logs of S3 and Google Cloud Storage. Rows are mappings of column names to text, as of a
+CSV file with a header.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def format_of(columns: Sequence[str]) -> ReportFormat | None:
     lacks a column.
     """
     known = set(columns)
-    for mark, found in _BY_COLUMN:
+    of_google = [(mark, _google(columns)) for mark in ("sku.description", "sku_description")]
+    for mark, found in [*_BY_COLUMN, *of_google]:
         if mark in known:
             for name, remedy in found.needs.items():
                 if name not in known:
@@ -149,6 +151,8 @@ def _focus(row: ReportRow, gigabyte: int) -> ReportedRead | None:
     quantity = "ConsumedQuantity" if row.get("ConsumedUnit") else "PricingQuantity"
     unit = row.get(unit_column, "")
     size, calls = _bytes_of(unit, gigabyte), _calls_of(unit)
+    if calls is None and unit == "Units" and "x_SkuMeterName" in row:
+        calls = 1  # Azure has operations so
     text = " ".join([row.get(name, "") for name in _DESCRIBING])
     # AWS has its usage types in a column of its own, in version 1.2 as the meter.
     of = row.get("x_UsageType", "") or (row.get("SkuMeter", "") if "x_Operation" in row else "")
@@ -172,7 +176,7 @@ def _focus(row: ReportRow, gigabyte: int) -> ReportedRead | None:
     )
 
 
-_DESCRIBING = ("SkuMeter", "ChargeDescription", "x_SkuDescription", "SkuId")
+_DESCRIBING = ("SkuMeter", "ChargeDescription", "x_SkuDescription", "x_SkuMeterName", "SkuId")
 _EGRESS = re.compile(r"egress|transfer[- ]?out|data transfer|download|bandwidth|internet", re.IGNORECASE).search
 _INGRESS = re.compile(r"ingress|transfer[- ]?in\b|upload", re.IGNORECASE).search
 _READS = re.compile(r"\b(read|get|class b|tier ?2)\b", re.IGNORECASE).search
@@ -196,6 +200,50 @@ def _bytes_of(unit: str, gigabyte: int) -> int | None:
 def _calls_of(unit: str) -> int | None:
     found = _CALLS(unit.strip())
     return None if found is None else int(found[1] or 1) * (1000 if found[2] else 1)
+
+
+# Google
+
+
+def _google(columns: Sequence[str]) -> ReportFormat:
+    """Of its billing export in BigQuery, standard or detailed, whose nested fields are columns: as `sku.description`,
+    or as `sku_description`.
+    """
+    dotted = "sku.description" in columns
+    names = {name: name if dotted else name.replace(".", "_") for name in _GOOGLE}
+
+    def read(row: ReportRow, gigabyte: int) -> ReportedRead | None:
+        is_of_storage = row[names["service.description"]] == "Cloud Storage"
+        if not is_of_storage or row.get("cost_type", "regular") != "regular":
+            return None
+        text, unit = row[names["sku.description"]], row[names["usage.unit"]]
+        size, calls = _bytes_of(unit, gigabyte), _calls_of(unit)
+        is_bytes = size is not None and _EGRESS(text) is not None and _INGRESS(text) is None
+        if not is_bytes and (calls is None or _READS(text) is None):
+            return None
+        amount = _number(row, names["usage.amount"])
+        resource = row.get(names["resource.name"], "") or row.get(names["resource.global_name"], "")
+        return ReportedRead(
+            _time(row, "usage_start_time"),
+            _time(row, "usage_end_time"),
+            _bucket(resource),
+            0 if is_bytes else round(amount * (calls or 0)),
+            round(amount * (size or 0)) if is_bytes else 0,
+            _number(row, "cost") if row.get("cost") else 0.0,
+            row.get("currency", ""),
+        )
+
+    asked = "select it, with its name, beside the others"
+    needed = ("service.description", "sku.description", "usage.amount", "usage.unit")
+    needs = dict.fromkeys(["usage_start_time", "usage_end_time", *[names[name] for name in needed]], asked)
+    uses = ("cost", "currency", "cost_type", *names.values())
+    return ReportFormat("Google billing export", read, needs, uses=uses)
+
+
+_GOOGLE = (
+    *("service.description", "sku.description", "usage.amount", "usage.unit"),
+    *("resource.name", "resource.global_name"),
+)
 
 
 # Backblaze
@@ -317,8 +365,12 @@ def _log_time(text: str) -> float:
 
 
 def _bucket(resource: str) -> str:
-    """The bucket's name, of an ARN or a path, too."""
+    """The bucket's name, of an ARN or a path, too; of Azure, that of the storage account."""
     name = resource.rpartition(":::")[2] if resource.startswith("arn:") else resource
+    if name.lower().startswith("/subscriptions/"):
+        parts = name.lower().split("/")
+        account = parts.index("storageaccounts") + 1 if "storageaccounts" in parts else len(parts)
+        return parts[account] if account < len(parts) else name
     return name.rpartition("/")[2] if name.startswith("//") else name.partition("/")[0]
 
 
@@ -336,6 +388,7 @@ _BY_COLUMN: tuple[tuple[str, ReportFormat], ...] = (
     ("lineItem/UsageType", _aws_format("AWS Cost and Usage Report", _LEGACY)),
     ("line_item_usage_type", _aws_format("AWS Cost and Usage Report 2.0", _CUR_2)),
     ("x_Operation", ReportFormat("AWS FOCUS export", _focus, _FOCUS_NEEDS, uses=_FOCUS_USES)),
+    ("x_SkuMeterName", ReportFormat("Azure FOCUS export", _focus, _FOCUS_NEEDS, uses=_FOCUS_USES)),
     ("ChargePeriodStart", ReportFormat("FOCUS export", _focus, _FOCUS_NEEDS, uses=_FOCUS_USES)),
     (
         "api_txn_class_b",

@@ -96,7 +96,7 @@ def _with_digests(head: StoredHead, want: bytes) -> StoredHead:
 
 
 def whole(request: Request, head: StoredHead, length: int | None) -> Selection:
-    """All of the response: what a request without special fields gets."""
+    """All of the response: for a request without special fields."""
     if length == 0 or request.method == b"HEAD":
         return Selection(head.status, head.shown, whole=True)
     return Selection(head.status, head.shown, (Piece(b"", 0, length),), length, whole=True)

@@ -67,7 +67,7 @@ def signature(key: bytes, text: bytes) -> bytes:
 
 
 class Seal:
-    """Makes `signature`s with one key in half the time: what HMAC (RFC 2104) hashes first is the key alone."""
+    """Makes `signature`s with one key in half the time: HMAC (RFC 2104) first hashes the key alone."""
 
     __slots__ = ("_inner", "_outer")
 

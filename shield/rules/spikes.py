@@ -54,14 +54,14 @@ class EgressRate:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What is usual: the median of so many hours, and their deviation, a minute."""
+    """The usual amounts: the median of so many hours, and their deviation, per minute."""
 
     median: float
     deviation: float
     hours: int
 
     def limit(self, deviations: float) -> float:
-        """What is more is unusual."""
+        """Anything above is unusual."""
         return self.median + deviations * max(self.deviation, CALM_SHARE * self.median)
 
 
@@ -79,7 +79,7 @@ def baseline(days: Sequence[float | None], weeks: Sequence[float | None], recent
 
 
 def hourly_excess(rate: EgressRate, received: Baseline, requests: Baseline, price: Price) -> float:
-    """What it costs more in an hour than usual, if it goes on; never negative."""
+    """The additional cost in an hour, if it continues; never negative."""
     more_bytes = max(0.0, rate.received - received.median)
     more_requests = max(0.0, rate.requests - requests.median)
     return price.of(60.0 * more_bytes, 60.0 * more_requests)
@@ -168,7 +168,7 @@ def cause_of(sights: SpikeSights, *, by_requests: bool = False) -> SpikeCause:
 def told(
     origin: str, rate: EgressRate, received: Baseline, requests: Baseline, price: Price | None, sights: SpikeSights
 ) -> str:
-    """A spike in words: how much, what it costs, the cause, and the routes, prefixes and clients with the most."""
+    """A spike in words: the amount, its cost, the cause, and the routes, prefixes and clients with the most."""
     by_requests = rate.received <= received.limit(_PLAIN)
     if by_requests:
         much = f"{rate.requests:,.0f} requests a minute, usually {requests.median:,.0f}"

@@ -38,7 +38,7 @@ _FULL = 950
 
 
 class SuspectKind(Enum):
-    """What a suspect does; the value is the word for people and in JSON."""
+    """The behaviour of a suspect; the value is the word for people and in JSON."""
 
     RANGES = "range-amplification"  # small ranges make origins give large parts
     QUERIES = "query-flood"  # each request has another query, so that none is a hit

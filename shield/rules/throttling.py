@@ -16,16 +16,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 START = 64.0
-"""Fetches at once of an origin of which nothing is known: what a small one bears."""
+"""Concurrent fetches from an origin of which nothing is known: the capacity of a small one."""
 
 FLOOR = 4.0
 """An origin that refuses nearly everything still gets so many, by which its recovery is seen."""
 
 SHRINK = 0.7
-"""Half, as TCP does, would leave much unused: S3 refuses only what is beyond its rate."""
+"""Half, as TCP does, would leave much unused: S3 refuses only requests beyond its rate."""
 
 LEAST_REFUSED_SHARE = 0.05
-"""Of the fetches of ten seconds. Fewer refusals don't show what the origin bears: S3 refuses some at any time, while
+"""Of the fetches of ten seconds. Fewer refusals don't show the origin's capacity: S3 refuses some at any time, while
 it divides a bucket."""
 
 LEAST_CUT_SECONDS = 0.3

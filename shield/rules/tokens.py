@@ -1,4 +1,4 @@
-"""Tokens of the admin API and their roles: who may do what. Pure."""
+"""Tokens of the admin API, and the permissions of their roles. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 from hashlib import sha256
 
 LEAST_CHARACTERS = 16
-"""Of a token's secret. Whoever reaches the listener may guess, as often as it answers."""
+"""Of a token's secret. Anyone who reaches the listener may guess, as often as it answers."""
 
 TOKEN_VARIABLE = "SHIELD_ADMIN_TOKEN"
 """No setting: the environment variable with the token that commands send."""
@@ -23,7 +23,7 @@ _credentials = re.compile(r"(bearer|basic) +([!-~]+)", re.IGNORECASE).fullmatch
 
 
 class Role(IntEnum):
-    """What a token may do. Each role includes those before it."""
+    """The permissions of a token. Each role includes those before it."""
 
     READ = 1  # look at metrics, state and records
     PURGE = 2  # also remove entries, make them stale, and announce changes

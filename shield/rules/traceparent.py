@@ -50,5 +50,5 @@ def context_fields(trace_id: int, span_id: int, state: bytes = b"", *, is_sample
 
 
 def is_sampled(trace_id: int, share: float) -> bool:
-    """Whether a trace is among this share of all: the same for all who see it."""
+    """Whether a trace is among this share of all: the same at every service that sees it."""
     return trace_id % _TAIL < share * _TAIL

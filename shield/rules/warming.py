@@ -35,7 +35,7 @@ _is_value = re.compile(r"[\t -~]{0,4096}").fullmatch
 
 
 class WarmResult(Enum):
-    """What became of a URL; the value is the word in answers and metrics."""
+    """The outcome for a URL; the value is the word in answers and metrics."""
 
     WARMED = "warmed"  # fetched and stored
     PRESENT = "present"  # stored already

@@ -254,7 +254,7 @@ def listed(alarm: NodeAlarm, node: str) -> dict[str, Any]:
 
 
 def slack_text(event: AlarmEvent, node: str) -> str:
-    """A line on what happened, and one on what to do."""
+    """A line with the event, and one with the remedy."""
     alarm, terms = event.alarm, KINDS[event.alarm.kind]
     what = " ".join(part for part in (alarm.kind.value, alarm.subject) if part)
     if event.told is AlarmNews.RESOLVED:

@@ -16,7 +16,7 @@ _LONGEST_SHOWN = 100
 
 
 class WrittenError(ShieldError):
-    """What was written can't be meant so; the text says what was expected."""
+    """Invalid input; the text states the expectation."""
 
 
 def target_of(url: str) -> bytes:
@@ -42,7 +42,7 @@ def target_of(url: str) -> bytes:
 
 
 def name_of(text: str) -> bytes:
-    """What `keys_of` takes: the target for a URL or path, or a key as it is shown. Raises RequestError."""
+    """The argument for `keys_of`: the target for a URL or path, or a key as it is shown. Raises RequestError."""
     space, path = split_key(text)
     if space is None or path is None:
         return target_of(text)

@@ -24,7 +24,7 @@ _MEMORY = 4096  # times of which days and months are remembered: more than a mon
 
 @lru_cache(maxsize=64)
 def zone_fault(name: str) -> str | None:
-    """What is wrong with the name of a zone; None if it can be used."""
+    """The problem with the name of a zone; None if it can be used."""
     try:
         zone = _zone(name)
         starts = [datetime(year, month, 1, tzinfo=zone) for year in _YEARS for month in range(1, 13)]
@@ -78,7 +78,7 @@ def month_of(at: float, zone: str) -> Month:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """The zone of each origin by name, and the `usual` one: of all others, and of what no origin gave."""
+    """The zone of each origin by name, and the `usual` one: of all others, and of bytes that no origin sent."""
 
     by_origin: Mapping[str, str] = field(default_factory=dict)
     usual: str = UTC_NAME

@@ -66,7 +66,7 @@ class Contents:
         self._clock = clock
 
     async def of_all(self, key: CacheKey, others: AskOtherWorkers) -> ShownContents:
-        """What all workers that answer have, and the disks."""
+        """The entries of all workers that answer, and of the disks."""
         parts = [self._own(key), *[json.loads(each) for each in await others(key.text.hex().encode())]]
         texts = list(dict.fromkeys([text for part in parts for text in part.get("keys", ())]))
         keys = [key, *[key_of_text(bytes.fromhex(text)) for text in texts]]
@@ -95,7 +95,7 @@ class Contents:
         return {text: entry.length for text, entry in entries if entry.head.status == 200 and not entry.is_marker}
 
     def answer(self, query: bytes) -> bytes:
-        """What this worker has in RAM, for another one."""
+        """This worker's entries in RAM, for another one."""
         if query.startswith(_SIZES):
             texts = [bytes.fromhex(text.decode()) for text in query.removeprefix(_SIZES).split(b",")]
             return json.dumps({text.hex(): size for text, size in self._sizes_in_memory(texts).items()}).encode()

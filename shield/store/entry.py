@@ -72,7 +72,7 @@ class Entry:
 
     @property
     def is_marker(self) -> bool:
-        """Whether it only records what the responses under its key vary by (`variants`)."""
+        """Whether it only records the fields by which the responses under its key vary (`variants`)."""
         return self.head.status == 0
 
     @property

@@ -123,7 +123,7 @@ class S3Fifo(Generic[_Marked]):
         return True
 
     def evict(self) -> tuple[bytes, _Marked]:
-        """Drop what is worth least, and return it; KeyError when empty."""
+        """Drop the least valuable entry, and return it; KeyError when empty."""
         while len(self):
             from_small = self._small_size > self.capacity // _SMALL_SHARE or not self._main.live
             gone = self._next_of_small() if from_small else self._next_of_main()
@@ -145,12 +145,12 @@ class S3Fifo(Generic[_Marked]):
         self._small, self._main = _FifoQueue(), _FifoQueue()
 
     def batches(self) -> Iterator[list[tuple[bytes, _Marked]]]:
-        """All that is stored, in batches; what comes or goes meanwhile may be missing or be there."""
+        """All stored entries, in batches; those added or removed meanwhile may be missing or present."""
         for shard in self.shards:
             yield list(shard.items())
 
     def reused(self) -> Iterator[tuple[bytes, _Marked]]:
-        """What was requested more than once, in no order."""
+        """The entries requested more than once, in no order."""
         for batch in self.batches():
             for text, value in batch:
                 mark = self._mark_of(value)

@@ -150,12 +150,12 @@ class MemoryTier:
         return self._fifo.remove(text)
 
     def texts(self) -> Iterator[bytes]:
-        """Texts of the keys of all entries; what comes or goes meanwhile may be missing or be there."""
+        """Texts of the keys of all entries; those added or removed meanwhile may be missing or present."""
         for shard in self._fifo.shards:
             yield from list(shard)
 
     def entries(self) -> Iterator[Entry]:
-        """All entries; this is no use of them. What comes or goes meanwhile may be missing or be there."""
+        """All entries, without counting as use. Those added or removed meanwhile may be missing or present."""
         for batch in self._fifo.batches():
             for text, packed in batch:
                 if self.find(text) is packed:

@@ -70,7 +70,7 @@ class Sweeper:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        """Have it end soon; what it hasn't come to is swept after the next start."""
+        """Make it end soon; the rest is swept after the next start."""
         self._stopped.set()
 
     def join(self) -> None:

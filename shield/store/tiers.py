@@ -84,7 +84,7 @@ class Store:
         self._admission = admission
         self.variants = Variants()
         self.doubted_before = 0.0
-        """What origins confirmed last before this time, epoch seconds, is to be revalidated before it is used."""
+        """Entries that origins last confirmed before this time, epoch seconds, are to be revalidated before use."""
         self._shards = memory.shards
         self.beside = memory.beside
         """As `MemoryTier.beside`; valid only if `is_settled`."""
@@ -365,7 +365,7 @@ class Store:
     # purges of many entries
 
     def in_memory(self) -> Iterator[Entry]:
-        """The entries in RAM; this is no use of them. What comes or goes meanwhile may be missing or be there."""
+        """The entries in RAM, without counting as use. Those added or removed meanwhile may be missing or present."""
         return self._memory.entries()
 
     def tell_purged(self, listener: Purged) -> None:
@@ -377,7 +377,7 @@ class Store:
         self._removals.tell(key, version, mark)
 
     def catch_up(self) -> None:
-        """Apply what other workers removed, and marks of purges."""
+        """Apply removals by other workers, and marks of purges."""
         if self._newest_removal[0] != self._removals.seen:
             self._removals.catch_up()
 

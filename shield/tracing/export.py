@@ -51,11 +51,11 @@ class SpanExport:
         self._thread.start()
 
     def wake(self) -> None:
-        """Send what waits now."""
+        """Send all waiting spans now."""
         self._many.set()
 
     def close(self) -> None:
-        """Send what is left, for some seconds at most. Blocks."""
+        """Send the remaining spans, for some seconds at most. Blocks."""
         self._is_over = True
         self._many.set()
         self._thread.join(_END_SECONDS)

@@ -54,12 +54,12 @@ class Tracing:
         """Does nothing: a thread does."""
 
     def flush(self) -> None:
-        """Send what waits now."""
+        """Send all waiting spans now."""
         if self._export is not None:
             self._export.wake()
 
     async def close(self) -> None:
-        """Send what waits, for some seconds at most."""
+        """Send all waiting spans, for some seconds at most."""
         self._is_open = False
         self._end()
         if self._ending:

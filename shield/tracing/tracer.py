@@ -27,8 +27,8 @@ MOST_WAITING = 2048
 
 @dataclass(frozen=True, slots=True)
 class TracingTerms:
-    """What settings say of traces: the shares that are sampled, and how many at most begin in a second in this
-    worker. `heeds`: requests' own contexts are taken over. `headers` are sent with spans.
+    """The terms of traces by the settings: the shares that are sampled, and the most that begin in a second in this
+    worker. `heeds`: requests' own contexts are adopted. `headers` are sent with spans.
     """
 
     endpoint: str

@@ -103,7 +103,7 @@ def test_the_traffic_of_all_workers_moves_on_the_page(chrome: Chrome, node: Proc
     assert page.text("#node") == "test-1"
     assert page.text("#ready") == "ready"
     assert page.tile("clients connected").isdigit()
-    assert page.text("#fills").startswith("under way")
+    assert page.text("#fills").startswith("in progress")
     assert page.complaints() == []
 
 
@@ -144,7 +144,7 @@ def test_an_entry_is_looked_for_and_purged_from_the_page(chrome: Chrome, node: P
     page = Page(chrome, node)
     page.chrome.find_element(By.CSS_SELECTOR, "#purge-text").send_keys("/images/1")
 
-    page.click("#purge button", "What would it remove?")
+    page.click("#purge button", "Preview")
     page.wait_for("#purge-result", "1 entries, 1.0 kB")
     page.order("#purge button", "Purge", "Remove what has the URL /images/1?")
     page.wait_for("#purge-result", "purged: 1 entries\nin 2 workers of test-1")

@@ -326,3 +326,17 @@ def test_reads_beyond_what_a_provider_allows_are_said(config: Path, capsys: pyte
     said = capsys.readouterr().out
     assert "fra: 40 GB of 30 GB a month that the provider allows are read: it throttles" in said
     assert "iad: " not in said
+
+
+def test_a_ledger_that_is_given_twice_counts_once_and_a_copy_of_it_is_refused(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = config.with_name("ledger.sqlite")
+    again = own.parent / ".." / own.parent.name / own.name
+    assert cost(config, by="origin", month=None, form="json", now=NOW, ledgers=[again]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["received_bytes"] == 45 * GB
+
+    copy = config.with_name("copy.sqlite")
+    copy.write_bytes(own.read_bytes())
+    assert cost(config, by="origin", month=None, form="json", now=NOW, ledgers=[copy]) == 2
+    assert "copy.sqlite: it is a copy of" in capsys.readouterr().err

@@ -17,6 +17,7 @@ def test_a_price_is_of_bytes_and_of_requests() -> None:
     assert price.of(GB) == pytest.approx(0.09 + 0.0000004)
     assert price.of(0, 1000) == pytest.approx(0.0004)
     assert str(price) == "0.09 USD per GB, 0.0004 per 1,000 requests"
+    assert str(replace(price, account="acme")).endswith("1,000 requests, in account acme")
     assert str(replace(price, zone="Asia/Shanghai")).endswith("requests, by months of Asia/Shanghai")
 
 

@@ -298,3 +298,59 @@ def test_a_field_that_cant_be_understood_is_named(text: str, column: str, said: 
 def test_a_table_of_another_kind_is_none() -> None:
     assert format_of(["a", "b"]) is None
     assert not is_s3_line('192.0.2.1 - - [06/Feb/2026:00:00:38 +0000] "GET / HTTP/1.1" 200 5 "-" "-"')
+
+
+GOOGLE = (
+    "usage_start_time,usage_end_time,service.description,sku.description,usage.amount,usage.unit,cost,currency,"
+    "cost_type,resource.name\n"
+)
+GOOGLE_ROWS = (
+    "2026-11-03,2026-11-03T01:00:00Z,Cloud Storage,"
+    "Download Worldwide Destinations (excluding Asia & Australia),5000000000,bytes,0.56,USD,regular,images\n"
+    "2026-11-03,2026-11-03T01:00:00Z,Cloud Storage,Regional Standard Class B Operations,700,requests,"
+    "0.00028,USD,regular,images\n"
+    "2026-11-03,2026-11-03T01:00:00Z,Cloud Storage,Standard Storage US Regional,9e15,byte-seconds,1,USD,"
+    "regular,images\n"
+    "2026-11-03,2026-11-03T01:00:00Z,Cloud Storage,Regional Standard Class A Operations,9,requests,1,USD,"
+    "regular,images\n"
+    "2026-11-03,2026-11-03T01:00:00Z,Compute Engine,Network Internet Egress,9,bytes,1,USD,regular,vm\n"
+    "2026-11-03,2026-11-03T01:00:00Z,Cloud Storage,Download APAC,0,bytes,0.1,USD,tax,\n"
+)
+
+
+@pytest.mark.parametrize("sign", [".", "_"])
+def test_googles_billing_export_counts_downloads_and_class_b_operations(sign: str) -> None:
+    rows = read(GOOGLE.replace(".", sign) + GOOGLE_ROWS)
+
+    assert rows == [
+        ReportedRead(DAY, DAY + 3600, "images", 0, 5_000_000_000, 0.56, "USD"),
+        ReportedRead(DAY, DAY + 3600, "images", 700, 0, 0.00028, "USD"),
+    ]
+
+
+def test_googles_standard_export_names_no_buckets_and_one_without_a_column_says_which() -> None:
+    (first, _) = read(GOOGLE.replace(",resource.name", "") + GOOGLE_ROWS.replace(",images", ""))
+    assert first.bucket == ""
+
+    with pytest.raises(ReportError, match=r"usage\.unit: there is no such column in this Google billing export"):
+        format_of(GOOGLE.replace("usage.unit,", "").strip().split(","))
+
+
+def test_azures_focus_export_has_storage_accounts_as_resources_and_counts_operations_in_units() -> None:
+    account = "/subscriptions/1-2/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/AcmeImages"
+    head = (
+        "ChargeCategory,ChargePeriodStart,ChargePeriodEnd,ResourceId,ConsumedQuantity,ConsumedUnit,x_SkuMeterName,"
+        "EffectiveCost"
+    )
+    times = "Usage,2026-11-03T00:00:00Z,2026-11-04T00:00:00Z"
+    text = (
+        f"{head}\n{times},{account},2,GB,Standard Data Transfer Out,0.17\n"
+        f"{times},{account},30000,Units,Hot Read Operations,0.01\n"
+        f"{times},{account},30000,Units,Hot LRS Write Operations,0.01\n"
+        f"{times},{account},5,GB,Standard Data Transfer In,0\n"
+    )
+
+    assert [(each.bucket, each.requests, each.sent) for each in read(text)] == [
+        ("acmeimages", 0, 2 * GIB),
+        ("acmeimages", 30_000, 0),
+    ]

@@ -186,7 +186,7 @@ function showTiles(snapshot) {
     ["hit ratio", all ? `${(100 * mean((sample) => hits(sample.words)) / all).toFixed(1)} %` : "–"],
     ["to clients", `${bytes(mean((sample) => sample.sent))}/s`],
     ["origin fetches/s", figure(fetched)],
-    ["fills under way", figure(state.fills.in_flight)],
+    ["fills in progress", figure(state.fills.in_flight)],
     ["clients connected", figure(state.connections)],
     ["first byte p99, hits", quantileOf(snapshot, "hit")],
     ["first byte p99, misses", quantileOf(snapshot, "miss")],
@@ -269,9 +269,9 @@ function showTiers(state, sample) {
 
 function showFills(fills) {
   const facts = [
-    ["under way", figure(fills.in_flight)],
+    ["in progress", figure(fills.in_flight)],
     ["started", figure(fills.started)],
-    ["requests that joined one", figure(fills.collapsed)],
+    ["requests that joined", figure(fills.collapsed)],
     ["broken off", figure(fills.broken)],
     ["continued elsewhere", figure(total(fills.continued))],
     ["memory", used(fills.memory_used_bytes, fills.memory_capacity_bytes)],

@@ -1,4 +1,4 @@
-"""Who may use a directory, and whether the state left by its last user can be trusted.
+"""The right to use a directory, and whether the state left by its last user can be trusted.
 
 One node at a time: its processes share a lock on the file `lock`, which contains the node's name. The first of them
 reads `state`: after a clean end, or when the machine has run on since, index and segments agree. Otherwise the

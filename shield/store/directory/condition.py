@@ -75,7 +75,7 @@ class Condition:
             self._claim.doubt()
 
     def unreadable(self, error: IndexDamagedError | OSError) -> None:
-        """Note what a failed index lookup says about the directory."""
+        """Note the implications of a failed index lookup for the directory."""
         if isinstance(error, IndexDamagedError):
             self.leave(error)
         else:
@@ -98,7 +98,7 @@ class Condition:
         self._read_errors = 0
 
     def gone(self, error: DamagedError | OSError, found: Found, key: CacheKey, slice_number: int | None) -> GoneError:
-        """Note what a failed read says about the record and the disk."""
+        """Note the implications of a failed read for the record and the disk."""
         if isinstance(error, OSError) and error.errno in _PASSING:
             self.errors += 1
             return GoneError(f"can't be read now: {error}")

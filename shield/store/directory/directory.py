@@ -319,7 +319,7 @@ class CacheDirectory:
             sweep.begin()
 
     def carry_out(self, sweep: Sweep, fallen: Sequence[Fallen], softens: Callable[[int], bool]) -> int:
-        """Remove what has fallen under a mark, or make it stale; see `Sweep`."""
+        """Remove entries that fall under a mark, or make them stale; see `Sweep`."""
         with self._condition.changing("sweeping"):
             return sweep.carry_out(fallen, softens)
 

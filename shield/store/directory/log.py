@@ -262,7 +262,7 @@ class Log:
     def _indexed(
         self, drafts: Sequence[Draft], founds: Sequence[Found], writer: SegmentWriter, generation: int
     ) -> list[bool]:
-        """Make visible what was appended; which of it hasn't been overtaken."""
+        """Make appended records visible; returns, for each, whether it hasn't been overtaken."""
         with self._index.write() as change:
             self._check_ours(change.row(writer.segment.number))
             change.advance(sequence=founds[-1].sequence)

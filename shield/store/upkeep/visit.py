@@ -59,7 +59,7 @@ class Visit:
 def visited(
     path: Path, limits: DirectoryLimits, *, node: str, judge: Judge = drop_all, may_begin: bool = False
 ) -> Iterator[Visit]:
-    """Open a directory for a while. Raises StoreError with one line that says what to do.
+    """Open a directory for a while. Raises StoreError with a line that states the remedy.
 
     With `may_begin` also a directory that exists but that no node has used yet.
     """
