@@ -228,6 +228,7 @@ def build(
     origins.conductor.doubted = distrust.doubt
     announcer = Announcer(in_force, purge, store, fills)
     ramps = Ramps(origins, in_force.origins_by_route, clock=clock, directory=place.state)
+    ramps.doubted = distrust.doubt
     spreader = spreader_of(
         settings,
         place,
@@ -284,6 +285,7 @@ def build(
         spread=None if spreader is None else SpreadFigures(spreader, lambda: origins.conducts),
         tracing=tracing.statistics,
         budgets=budgets,
+        keeper=keeper,
         spikes=spikes,
         edges=edges,
     )

@@ -20,6 +20,7 @@ from shield.edge.guard import Guard
 from shield.edge.http2.traffic import Traffic
 from shield.edge.rates import RateStatistics
 from shield.egress.budgets import BudgetWatch
+from shield.egress.keeper import LedgerKeeper
 from shield.egress.meter import MeterReading
 from shield.egress.spikes import SpikeWatch
 from shield.families import (
@@ -117,6 +118,7 @@ class Figures:
     spread: SpreadFigures | None = None  # likewise
     tracing: Callable[[], TracingStatistics] = TracingStatistics
     budgets: BudgetWatch
+    keeper: LedgerKeeper
     spikes: SpikeWatch
     edges: EdgePurges
 
@@ -271,6 +273,9 @@ class Figures:
             site_family([(origin.name, origin.facts.site) for origin in self.origins.all()]),
             *price_families([(origin.name, origin.facts.price) for origin in self.origins.all()]),
             *budget_families(self.budgets.standings(), self.budgets.costs),
+            number(
+                "ledger_failures", "Writes to the ledger that failed; the next one has the same", self.keeper.failures
+            ),
             *spike_families(self.spikes.spiking(), self.spikes.usual()),
             ranked_family(self.origins.ranked()),
             *lag_families([(n, o.behind_seconds, o.arrived, o.arrived_seconds) for n, o in self._lags()]),

@@ -17,6 +17,7 @@ from typing import Any
 from shield import kept
 from shield.kept import KeptFile
 from shield.origin.origins import Origins
+from shield.origin.prober import Doubt
 from shield.ramp_table import RampSlot
 from shield.ramping import RampView
 from shield.rules.health import Flag, HealthState
@@ -30,6 +31,7 @@ STEP_SECONDS = 5
 
 FILE = "ramps.json"
 _KEEP_SECONDS = 60.0  # between two writes of counts
+_DOUBT_SECONDS = 3600.0  # for which the removal of doubtful entries is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Ramps:
         self._saving: asyncio.Task[object] | None = None
         self.elsewhere: Callable[[str], RampsElsewhere] = lambda name: RampsElsewhere()
         """The reports of other nodes of the cluster on an origin's ramp."""
+        self.doubted: Callable[[Doubt], None] = lambda doubt: None
+        """Called again and again for a newcomer whose copies differ, though clients were served by it."""
 
     # orders
 
@@ -135,7 +139,11 @@ class Ramps:
         if self._counted and now - self._counted < STEP_SECONDS:
             return
         since, self._counted = self._counted, now
-        ramps = {name: ramp for name, ramp in self.all().items() if ramp.is_open}
+        found = self.all()
+        for name, ramp in found.items():
+            if ramp.is_doubted and 0.0 <= self._clock() - ramp.since < _DOUBT_SECONDS:
+                self.doubted(Doubt(name, ramp.since, ramp.began))
+        ramps = {name: ramp for name, ramp in found.items() if ramp.is_open}
         if not ramps or not since:
             self._comparisons = {name: self._view(name).comparisons() for name in ramps}
             return

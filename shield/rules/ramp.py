@@ -130,6 +130,11 @@ class Ramp:
         return self.is_open and self.step == 0
 
     @property
+    def is_doubted(self) -> bool:
+        """Whether clients were served by an origin whose copies turned out to differ."""
+        return self.end is RampEnd.DIFFERENCES and self.step > 0
+
+    @property
     def proved(self) -> int:
         """Its progress in this step: fetches, or compared copies."""
         return self.fetches if self.step else self.compared

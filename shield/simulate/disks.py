@@ -180,8 +180,9 @@ class SimulatedTier:
 
     def _reclaim(self, directory: _SimulatedDirectory, worker: int, now: float) -> None:
         victim, left = directory.sealed[0], directory.segment_bytes // 2
-        heads = [each for each in victim.entries if each.of == each.key.text]
-        for entry in [*[each for each in victim.entries if each.of != each.key.text], *heads]:
+        heads = [each for each in victim.entries if isinstance(each, SimulatedEntry) and each.is_large]
+        others = [each for each in victim.entries if isinstance(each, SimulatedSlice) or not each.is_large]
+        for entry in [*others, *heads]:  # heads are judged once their slices have been
             text = entry.key.text
             place = self._place.get(text)
             if place is None or place[1] is not victim or place[0] is not entry:
@@ -194,11 +195,10 @@ class SimulatedTier:
             size = entry.size - OVERHEAD + RECORD_BYTES
             if head.is_over(now):
                 self._forget(entry)
-            elif (
-                size <= left
-                and (self._has_slices(entry) or self._cool(entry.key.digest))
-                and directory.has_room_for(size, worker)
-            ):
+                continue
+            can_stay = size <= left
+            is_wanted = (can_stay and self._has_slices(entry)) or self._cool(entry.key.digest)
+            if is_wanted and can_stay and directory.has_room_for(size, worker):
                 del self._place[text]
                 left -= size
                 self._append(entry, directory, worker, now)

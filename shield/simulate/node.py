@@ -228,6 +228,8 @@ class SimulatedNode:
             if theirs is not None and told in (Verdict.HIT, Verdict.STALE):
                 entry, verdict, tier = theirs, told, "memory"
                 self._commit(entry.copy(), worker)
+            elif theirs is not None and entry is None:
+                entry, verdict = theirs, told  # the owner validates it
         reading = self._reading(key, entry, part)
         is_read = entry is not None and entry.is_large and not status & HEAD
         if verdict in (Verdict.HIT, Verdict.STALE) and entry is not None:

@@ -115,6 +115,7 @@ class Hints:
         self._known: set[tuple[HintKind, str, str]] = set()  # what was said last, but for latencies
         self._quarantined: _Wrong = {}  # by other nodes and other workers
         self._own: _Wrong = {}  # by this worker, as the others know it
+        self._of_workers: _Wrong = {}  # by the other workers of this node, for other nodes
         self._fact = ""
         self._joined: set[str] = set()  # origins whose ramps at other nodes this one has joined
         self._looks = self._removed = 0
@@ -164,10 +165,13 @@ class Hints:
                 yield Hint(HintKind.LATENCY, origin.name, "", left, text, numbers=numbers)
             if (ramp := ramps.get(origin.name)) is not None:
                 yield from self._of_ramp(ramp)
-        quarantine = self._origins.quarantine
-        for each in [] if quarantine is None else quarantine.own(now, MOST_QUARANTINES):
-            path = text_of(each.path)
-            yield Hint(HintKind.QUARANTINE, each.origin, path, each.left, path, text_of(each.key))
+        quarantine, clock = self._origins.quarantine, self._clock()
+        own = [] if quarantine is None else quarantine.own(now, MOST_QUARANTINES)
+        found = {(each.path, each.origin): (clock + each.left, each.key) for each in own}
+        found.update(self._of_workers)
+        for (path, name), (until, key) in sorted(found.items(), key=lambda each: each[1][0]):  # the newest last
+            if until > clock:
+                yield Hint(HintKind.QUARANTINE, name, text_of(path), until - clock, text_of(path), text_of(key))
 
     def _note_change(self, origin: Origin, now: float) -> None:
         is_good = origin.seen.record().is_good
@@ -322,8 +326,9 @@ class Hints:
                     found[path, hint.origin] = clock + hint.left, key
         if self._workers > 1:
             names = [_OWN + str(worker) for worker in range(self._workers) if worker != self._worker]
-            for fact in await asyncio.to_thread(self._journal.facts, names):
-                found.update(_found_in(fact))
+            facts = await asyncio.to_thread(self._journal.facts, names)
+            self._of_workers = {place: each for fact in facts for place, each in _found_in(fact).items()}
+            found.update(self._of_workers)
         steady = _steady(dict(list(found.items())[-_MOST_HEARD:]), self._quarantined)
         if steady != self._quarantined:
             self._use(steady)

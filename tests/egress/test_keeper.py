@@ -126,3 +126,14 @@ def test_a_node_keeps_what_its_origins_sent_and_what_its_clients_got(
         (SERVED, "miss"): (1, 5000),
         (SERVED, "hit"): (2, 10_000),
     }
+
+
+def test_failures_are_a_metric(tmp_path: Path, origin: FaultyOrigin, clock: FakeClock) -> None:
+    ledger = {"path": str(tmp_path / "away" / "ledger.sqlite")}
+    with Shield(settings_of({"fra": origin}, ledger=ledger), clock=clock) as shield:
+        figures = shield.node.figures
+        shield.run(figures.keeper.flush())
+
+        families = {family.name: family for family in shield.call(figures.families)}
+
+        assert [sample.value for sample in families["ledger_failures"].samples] == [1]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from shield.config.settings import Settings
 from shield.kept import save
+from shield.origin.prober import Doubt
 from shield.origin.ramps import FILE, STEP_SECONDS, RampAnswer, Ramps, content_of, load
 from shield.ramping import RampView
 from shield.records import Came, private
@@ -148,6 +149,8 @@ def test_differing_copies_abort_it_with_an_alarm(
     ramps, seen = ramps_of(pair), pair.node.origins.get("iad").seen
     pair.wait_for(lambda: pair.node.origins.conducts)
     put(pair, Ramp("iad", 0.0, clock.now, 3))
+    doubts: list[Doubt] = []
+    ramps.doubted = doubts.append
     step(pair, ramps)
     for _ in range(3):
         pair.call(lambda: seen.compared(differs=True))
@@ -157,6 +160,29 @@ def test_differing_copies_abort_it_with_an_alarm(
     ramp = ramps.all()["iad"]
     assert (ramp.status, ramp.end, ramp.share) == (RampStatus.ABORTED, RampEnd.DIFFERENCES, 0.0)
     assert "its ramp is aborted at step 3: its copies differ; it serves no keys" in caplog.text
+    assert doubts == []
+    step(pair, ramps, 20.0)
+    assert doubts == [Doubt("iad", ramp.since, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("end", "place", "is_removed"),
+    [(RampEnd.DIFFERENCES, 3, True), (RampEnd.DIFFERENCES, 0, False), (RampEnd.ERRORS, 3, False)],
+)
+def test_entries_of_a_newcomer_whose_copies_differ_are_removed(
+    pair: Shield, origin: FaultyOrigin, clock: FakeClock, end: RampEnd, place: int, is_removed: bool
+) -> None:
+    put(pair, Ramp("iad", clock.now - 100.0, clock.now, 5, RampStatus.DONE))
+    origin.absent("/images/1")
+    assert not pair.get("/1").hit and pair.get("/1").hit
+    pair.get("/2")  # of the other one
+    pair.wait_for(lambda: pair.node.origins.conducts)
+
+    put(pair, Ramp("iad", clock.now - 100.0, clock.now, place, RampStatus.ABORTED, end))
+    pair.call(pair.node.tick)
+    pair.wait_for(lambda: not is_removed or not pair.node.store.find(pair.node.proxy.resolve(b"/1").key))
+
+    assert pair.get("/1").hit is not is_removed and pair.get("/2").hit
 
 
 def test_fetches_and_failures_are_counted_once_each() -> None:

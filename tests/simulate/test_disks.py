@@ -183,3 +183,28 @@ def test_directories_keep_what_is_theirs_whatever_the_others_have_to_give_up() -
 
     assert made.has_reclaimed and made.find(b"%03d" % first) is not None
     assert 40 <= len([n for n in theirs[1] if made.find(b"%03d" % n) is not None]) <= 63
+
+
+def test_slices_come_in_their_turn_when_hot_ones_are_more_than_may_stay() -> None:
+    made = SimulatedTier(TERMS, lambda digest: 1)
+    for number in range(8):  # half a segment
+        made.write(entry(number), 0.0)
+    large(made, 8, 7)
+    for number in range(16, 130):
+        made.write(entry(number), 0.0)
+
+    assert held(made, range(9)) == list(range(8))
+
+
+def test_what_has_to_go_though_it_is_hot_has_cooled_nevertheless() -> None:
+    asked = list[bytes]()
+
+    def cool(digest: bytes) -> int:
+        asked.append(digest)
+        return 1
+
+    made = SimulatedTier(TERMS, cool)
+    for number in range(130):
+        made.write(entry(number), 0.0)
+
+    assert asked[:16] == [entry(number).key.digest for number in range(16)]  # eight of them may stay

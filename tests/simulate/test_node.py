@@ -290,6 +290,12 @@ def test_several_workers_have_one_fetch_and_a_copy_each(plain: SimulationTerms) 
     assert counts.hits == {"memory": 1950}
 
 
+def test_a_worker_without_an_entry_has_the_owner_validate_its_own(plain: SimulationTerms) -> None:
+    lines = [line("/a", 4000.0 * turn) for turn in range(12)]  # stale each time, and asked of either worker
+
+    assert fetched(run(replace(plain, workers=2), *lines)) == {"miss": (1, 1000), "revalidation": (11, 0)}
+
+
 def test_disks_have_what_ram_has_no_room_for(plain: SimulationTerms) -> None:
     lines = [line(f"/o/{number}", float(turn)) for turn, number in enumerate(zipf(4000, 1000))]
     disk = ssd(64 << 20, 1 << 20)

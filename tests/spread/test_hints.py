@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from shield.records import Came
 from shield.rules.health import Flag, HealthRecord, HealthState
-from shield.rules.hints import Hint, HintKind, HintMessage
+from shield.rules.hints import Hint, HintKind, HintMessage, text_of
 from shield.rules.latency import LEAST_SAMPLES
 from shield.rules.ramp import Ramp, RampEnd, RampStatus
 from shield.rules.spotchecks import Quarantine
@@ -229,6 +230,23 @@ def test_a_hot_copy_of_a_wrong_copy_is_dropped_too(cluster: Three) -> None:
     told(cluster)
 
     assert second.call(lambda: second.node.store.find(key)) is None
+
+
+def test_other_nodes_hear_what_any_worker_found_until_it_is_over(cluster: Three, clock: FakeClock) -> None:
+    first, second, _ = cluster.nodes
+    hints, journal = hints_of(first), first.node.spreader.journal  # type: ignore[union-attr]
+    hints._workers = 2  # the other one says it by the journal
+    key = second.node.proxy.resolve(PATH.encode()).key
+    journal.note({"quarantine:1": json.dumps([[PATH, "fra", clock() + 100.0, text_of(key.text)]])})
+    first.run(hints.refresh())
+    told(cluster)
+
+    found = second.node.origins.quarantine
+    now = second.call(hints_of(second)._now)
+    assert found is not None and found.trusted(PATH.encode(), ["fra", "iad"], now) == ["iad"]
+    clock.advance(101.0)
+    told(cluster)
+    assert found.trusted(PATH.encode(), ["fra", "iad"], now) == ["fra", "iad"]
 
 
 def put(node: ClusterNode, ramp: Ramp) -> None:
