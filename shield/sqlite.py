@@ -71,7 +71,7 @@ def _remedy(error: Exception, path: Path) -> str:
     if code == sqlite3.SQLITE_BUSY:
         return ": another process holds it, as a copy or a backup may"
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return f": this user has to be able to write to it and to its directory, {path.parent}"
+        return f": this user has to be able to write to it and to its directory, {path.parent}, as the node's own is"
     if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return ""
     try:

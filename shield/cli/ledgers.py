@@ -24,7 +24,7 @@ def ledgers_of(settings: Settings, others: Sequence[Path]) -> list[Ledger]:
             "--ledger"
         )
     for path in paths:
-        if not path.exists():
+        if not _is_there(path):
             remedy = (
                 "a node with these settings writes it within seconds" if path == own else "give a copy of a node's"
             )
@@ -41,3 +41,11 @@ def ledgers_of(settings: Settings, others: Sequence[Path]) -> list[Ledger]:
         if identity:
             known[identity] = path
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Raises StoreError if it can't be told."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StoreError(f"ledger {path}: {error.strerror}: run this as the node's user, or as root") from None

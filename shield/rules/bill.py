@@ -80,7 +80,7 @@ class Charge:
         return self.price.currency
 
     def of(self, usage: Usage) -> float:
-        return self.each_byte * usage.received + self.each_request * self.price.is_billed(usage.statuses)
+        return self.each_byte * usage.received + self.each_request * self.price.billed_of(usage.statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Charges:
                 months.add((each.origin, month))
                 known = sums.setdefault((account_of(each.origin, price), month), [0, 0])
                 known[0] += each.received
-                known[1] += price.is_billed(each.statuses)
+                known[1] += price.billed_of(each.statuses)
         self._prices = prices
         self._by_month: dict[tuple[str, float], Charge] = {}
         for origin, month in months:
@@ -225,7 +225,7 @@ def forecast(
         if known <= each.at < stop:
             share += max(0.0, stop - max(now, start)) / (now - known)
         sizes[each.origin] = sizes.get(each.origin, 0.0) + each.received * share
-        requests[each.origin] = requests.get(each.origin, 0.0) + price.is_billed(each.statuses) * share
+        requests[each.origin] = requests.get(each.origin, 0.0) + price.billed_of(each.statuses) * share
     together: dict[tuple[str, str] | str, list[float]] = {}
     for origin, size in sizes.items():
         price = prices[origin]

@@ -210,7 +210,7 @@ def cost_of_more(price: Price, before: UsageSum, received: int, statuses: Sequen
     negative.
     """
     egress = price.of_month(before.received + received) - price.of_month(before.received)
-    billed, more = price.is_billed(before.statuses), price.is_billed(statuses)
+    billed, more = price.billed_of(before.statuses), price.billed_of(statuses)
     return max(0.0, egress + price.of_requests(billed + more) - price.of_requests(billed))
 
 
@@ -262,8 +262,8 @@ def _spent(
     part, whole = (sums_of_account(name, sums, prices, period) for period in (per, Period.MONTH))
     month = max(part.received, whole.received)
     egress = price.of_month(month) - price.of_month(month - part.received)
-    billed, all_billed = price.is_billed(part.statuses), price.is_billed(whole.statuses)
+    billed, all_billed = price.billed_of(part.statuses), price.billed_of(whole.statuses)
     all_billed = max(billed, all_billed)
     requests = price.of_requests(all_billed) - price.of_requests(all_billed - billed)
     share = own.received / part.received if part.received else 0.0
-    return egress * share + (requests * price.is_billed(own.statuses) / billed if billed else 0.0)
+    return egress * share + (requests * price.billed_of(own.statuses) / billed if billed else 0.0)

@@ -125,7 +125,7 @@ def _egress(size: int, charge: Charge) -> dict[str, str]:
 
 
 def _requests(rows: Sequence[Usage], charge: Charge) -> dict[str, str]:
-    thousands = sum([charge.price.is_billed(each.statuses) for each in rows]) / 1000.0
+    thousands = sum([charge.price.billed_of(each.statuses) for each in rows]) / 1000.0
     return {
         "ChargeDescription": "Estimate: requests to object storage",
         "ServiceCategory": "Storage",

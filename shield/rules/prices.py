@@ -81,7 +81,7 @@ class Price:
         """The price of all billed requests of a month."""
         return self.requests * max(0.0, billed - self.free_requests) / 1000.0
 
-    def is_billed(self, statuses: Sequence[int]) -> int:
+    def billed_of(self, statuses: Sequence[int]) -> int:
         """How many of these requests, by class as in `CLASSES`, are billed."""
         return sum([count for name, count in zip(CLASSES, statuses, strict=True) if name in self.billed])
 

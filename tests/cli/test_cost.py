@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -340,3 +342,15 @@ def test_a_ledger_that_is_given_twice_counts_once_and_a_copy_of_it_is_refused(
     copy.write_bytes(own.read_bytes())
     assert cost(config, by="origin", month=None, form="json", now=NOW, ledgers=[copy]) == 2
     assert "copy.sqlite: it is a copy of" in capsys.readouterr().err
+
+
+def test_a_ledger_that_may_not_be_seen_is_said(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)  # root may see everything
+
+    assert cost(config, by="origin", month=None, form="table", now=NOW, ledgers=[]) == 2
+    assert "ledger.sqlite: Permission denied: run this as the node's user, or as root" in capsys.readouterr().err

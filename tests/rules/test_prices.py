@@ -58,4 +58,4 @@ def test_free_requests_are_those_of_a_month() -> None:
     price = PRESETS["r2"].price
 
     assert price.of_requests(10e6) == 0.0 and price.of_requests(12e6) == pytest.approx(0.72)
-    assert price.is_billed((1, 2, 4, 8, 16)) == 7
+    assert price.billed_of((1, 2, 4, 8, 16)) == 7
