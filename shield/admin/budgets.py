@@ -39,7 +39,7 @@ def budgeting(standings: Callable[[], Sequence[BudgetStanding]]) -> Operation:
         method="GET",
         path="/budgets",
         role=Role.READ,
-        summary="Budgets of egress: what is spent, and what they do",
+        summary="Budgets of egress: amounts spent, and measures in force",
         handler=show,
         answer=record(budgets=array(_BUDGET)),
     )

@@ -100,7 +100,7 @@ def origin_routes(orders: OriginOrders) -> list[Operation]:
             path="/origins/{name}/drain",
             role=Role.OPERATE,
             summary="Keep fetches away from an origin",
-            description="With `dry_run`: what others would give instead in an hour, and the prices of both.",
+            description="With `dry_run`: the bytes that others would send in an hour instead, and both prices.",
             handler=drain,
             body=record(
                 optional={

@@ -148,8 +148,8 @@ def purge_routes(orders: Everywhere, forecast: Forecast) -> list[Operation]:
             path="/purge",
             role=Role.PURGE,
             summary="Purge by path, tag, prefix or glob, or everything",
-            description="When the answer arrives, no worker serves what was purged, and no fill that began earlier "
-            "brings it back: with 200 at all nodes of the cluster, with 202 at those in `applied`.",
+            description="When the answer arrives, no worker serves purged entries, and no fill that began earlier "
+            "brings them back: with 200 at all nodes of the cluster, with 202 at those in `applied`.",
             handler=carry_out,
             body=_ORDER,
             most_bytes=MOST_BYTES,

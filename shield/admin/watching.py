@@ -52,7 +52,7 @@ def health_routes(
             method="GET",
             path="/ready",
             role=None,
-            summary="Whether the node takes requests, and what is wrong",
+            summary="Whether the node accepts requests, and its problems",
             handler=ready,
             media=_PLAIN,
             answers={503: ("Not ready", TEXT)},

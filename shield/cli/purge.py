@@ -189,7 +189,7 @@ def _forecast(said: Mapping[str, Any]) -> list[str]:
     disk, memory = said["disk"], said["memory_alone"]
     about = "about " if disk["estimated"] else ""
     lines = [f"would purge {about}{_entries(said)}"]
-    how = f", estimated from {disk['scanned']:.1%} of what is there" if disk["estimated"] else ""
+    how = f", estimated from {disk['scanned']:.1%} of the records" if disk["estimated"] else ""
     lines.append(f"  on disk: {about}{_entries(disk)}{how}")
     if memory["entries"] or memory["of_workers"] > 1:
         whose = "" if memory["of_workers"] == 1 else f", as far as one of {memory['of_workers']} workers knows"

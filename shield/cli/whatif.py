@@ -98,7 +98,7 @@ def _lines(
             yield f"note       route {route.name}: where its order by cost wasn't noted, it counts as listed"
     digest = digest_of(before)
     if any(note.settings != digest for note in notes):
-        yield "note       the node's settings were others then: what it really did may differ from the first figure"
+        yield "note       the node's settings were different then: its choices may differ from the first figure"
 
 
 def _percent(shares: Mapping[str, float], name: str) -> str:

@@ -91,7 +91,7 @@ def _lines(target: bytes, settings: Settings, basis: DecisionBasis, at: float) -
     if ranked is None and by_cost:
         yield "note       the route's order by cost at that time isn't kept: origins are as listed here"
     if basis.settings != digest_of(routes):
-        yield "note       the node's settings were others then: its order while all are well may have been another"
+        yield "note       the node's settings were different then: its order while all are well may have been another"
     yield "note       for keys purged or announced shortly before, the primary comes first; that isn't kept"
 
 

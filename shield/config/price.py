@@ -160,10 +160,9 @@ class PriceSettings(Section):
         if isinstance(preset, str) and preset not in PRESETS:
             guess = did_you_mean(preset, list(PRESETS))
             raise ExpectedError(f"{_EXPECTED}{guess}")
-        is_known = (
-            given.keys() <= cls.model_fields.keys()
-        )  # an unknown key, perhaps this one misspelt, is told by itself
-        if preset is None and given.get("egress") is None and is_known:
+        # An unknown key, perhaps this one misspelt, is reported by itself.
+        is_complete = preset is not None or given.get("egress") is not None
+        if not is_complete and given.keys() <= cls.model_fields.keys():
             raise ExpectedError("expected egress, the price of a GB, as {egress: 0.05, currency: EUR}")
         return given
 

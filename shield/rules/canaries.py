@@ -296,7 +296,7 @@ def _missed(about: About, missed: Missed) -> str:
     """The reason for the lack of a response, and the remedy."""
     fault, detail = missed.fault, missed.detail
     if fault is Fault.RESOLVE:
-        return f"{detail}: set endpoint to a name that resolves here, or mend this machine's DNS"
+        return f"{detail}: set endpoint to a name that resolves here, or fix this machine's DNS"
     if fault is Fault.CONNECT:
         return f"{detail}: nothing accepts connections there: set endpoint's host and port, or open the firewall"
     if fault is Fault.CONNECT_TIMEOUT and "TLS" in detail:

@@ -295,11 +295,11 @@ def _checked(order: PurgeOrder) -> PurgeOrder:
     if order.everything and others:
         raise OrderError(f"all: it includes the {others[0]}; expected one of the two")
     if order.takedown and order.soft:
-        raise OrderError("takedown: what is taken down is never served stale; expected it without soft")
+        raise OrderError("takedown: an object that was taken down is never served stale; expected it without soft")
     if order.takedown and order.counts.keys() - {"paths"}:
         word = next(word for word in order.counts if word != "paths")
         raise OrderError(
-            f"takedown: expected paths alone, without {word}: only what is named can be kept from coming back"
+            f"takedown: expected paths alone, without {word}: only named objects can be kept from coming back"
         )
     return order
 

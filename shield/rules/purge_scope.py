@@ -120,7 +120,7 @@ def refetches(tally: ScopeTally, origins: Mapping[str, Bearing]) -> list[Refetch
 def advice(order: PurgeOrder, tally: ScopeTally, fetches: Sequence[Refetch]) -> list[str]:
     """Points to consider before the order is given, a sentence each; none if it does no harm."""
     if not tally.entries:
-        return ["nothing that is stored matches; what is being fetched right now isn't counted"]
+        return ["no stored entry matches; fetches in progress aren't counted"]
     if order.soft:
         return []
     said = []

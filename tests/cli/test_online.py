@@ -293,7 +293,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: py
     assert not ended.is_set()
     gate.set()
     assert (code, found["web"]["reached"]) == (1, False)
-    assert "mend this machine's DNS" in found["web"]["problems"][0]
+    assert "fix this machine's DNS" in found["web"]["problems"][0]
 
 
 def test_a_plain_web_server_is_asked_for_a_named_object(tmp_path: Path) -> None:

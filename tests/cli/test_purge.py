@@ -109,7 +109,7 @@ def test_a_dry_run_shows_what_it_would_cost(tmp_path: Path) -> None:
 
     assert lines(result) == [
         "would purge about 12,000 entries, 3.0GiB",
-        "  on disk: about 11,999 entries, 3.0GiB, estimated from 12.5% of what is there",
+        "  on disk: about 11,999 entries, 3.0GiB, estimated from 12.5% of the records",
         "  only in RAM: 1 entry, 512B, as far as one of 2 workers knows",
         "  to fetch it again: 12,000 requests to fra, 3.0GiB, 0.29 USD, 2m at its limit",
         "  to fetch it again: 1 request to unknown, 9B, less than 0.01 EUR",

@@ -56,7 +56,7 @@ def test_it_shows_the_shares_with_other_settings(tmp_path: Path, capsys: pytest.
         "           fra           50.0 %    0.0 %",
         "           iad           50.0 %  100.0 %",
     ]
-    assert lines[-1].startswith("note       the node's settings were others then")
+    assert lines[-1].startswith("note       the node's settings were different then")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_it_names_the_first_origin_and_the_reasons(tmp_path: Path, capsys: pytes
         "             fetches: 9 answered, 5 failed; 3 waiting",
         "           fra: as listed; out for 4.0 s, 5 failures in a row",
     ]
-    assert "the node's settings were others then" in "\n".join(lines)
+    assert "the node's settings were different then" in "\n".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_a_single_text_stands_for_a_list_and_one_that_is_repeated_counts_once() 
         ({"globs": ["/x" * 3000 + "*"]}, "at most 4,096 printable characters"),
         ({"all": "yes"}, "all: expected true or false"),
         ({"all": True, "tags": ["x"]}, "all: it includes the tags; expected one of the two"),
-        ({"paths": ["/a"], "soft": True, "takedown": True}, "takedown: what is taken down is never served stale"),
+        ({"paths": ["/a"], "soft": True, "takedown": True}, "takedown: an object that was taken down is never"),
         ({"paths": ["/a"], "tags": ["x"], "takedown": True}, "takedown: expected paths alone, without tags"),
         ({"all": True, "takedown": True}, "takedown: expected paths alone, without all"),
         ({"paths": ["/a"], "id": 7}, "id: expected a text"),

@@ -79,4 +79,4 @@ def test_a_large_hard_purge_comes_with_advice() -> None:
     assert said[1].startswith("a soft purge asks the origins for the same objects")
     assert advice(PurgeOrder("x", everything=True, soft=True), many, busy) == []
     assert advice(PurgeOrder("x", paths=(b"/a",)), ScopeTally(1, 1, {"fra": (1, 1)}), []) == []
-    assert "nothing that is stored matches" in advice(order, ScopeTally(), [])[0]
+    assert "no stored entry matches" in advice(order, ScopeTally(), [])[0]
