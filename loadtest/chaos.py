@@ -1,13 +1,17 @@
 """Many clients, two origins that misbehave, objects that change: is every answer right, or visibly broken?
 
-    python -m loadtest.chaos [--seconds 30] [--seed 1] [--clients 40] [--disk]
+    python -m loadtest.chaos [--seconds 30] [--seed 1] [--clients 40] [--disk] [--origins 2] [--rate 20MB/s]
 
 A node in this process with a small cache, so that all that can happen does: evictions, collapsing, ranges,
-revalidation, windows, clients that leave. Origins reset, truncate, send garbage, stop and return. With `--disk` there
-is next to no RAM tier but two small ones on disk, so that everything is in slices, on its way up or down, or being
-reclaimed; disks fail and return, entries are purged, pages are cold. Each body is compared with the versions of the
-object; it ends with an error for wrong bytes with a clean end, bytes of two versions in one answer, a 404 for what
-exists, or anything left behind (`tests.node.Shield` looks for that).
+revalidation, windows, clients that leave, that read slowly, or that ask for several objects at once. Origins reset,
+truncate, send garbage, stop and return; their heads and bodies come in pieces, with too many bytes behind them, or
+with lengths that contradict each other. Entries are purged. With `--disk` there is next to no RAM tier but two small
+ones on disk, so that everything is in slices, on its way up or down, or being reclaimed; disks fail and return, pages
+are cold. `--rate` is the origins' `max_rate`.
+
+Each body is compared with the versions of the object. It ends with an error for wrong bytes with a clean end, bytes
+of two versions in one answer, a 404 for what exists, an answer that doesn't come, or anything left behind: fills,
+connections and places at origins once nobody waits any more, and reference cycles.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import random
+import socket
 import sys
 import tempfile
 import time
@@ -30,7 +36,9 @@ from tests.client import request
 from tests.disks import Failing
 from tests.doubles.faults import (
     Fault,
+    adds,
     at_body,
+    at_head,
     chunked,
     followed_by,
     huge_head,
@@ -40,12 +48,15 @@ from tests.doubles.faults import (
 )
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.pattern import Pattern
-from tests.doubles.steps import Bytes, Close, Head, Reset
+from tests.doubles.steps import Bytes, Close, Head, Pause, Reset
+from tests.garbage import cycles, uncollected
 from tests.node import FakeClock, Shield, settings_of
 
 SIZES = (0, 1, 100, 5_000, 65_536, 200_000, 1_048_576, 1_048_577, 3_000_000)
 OBJECTS = 60
+BORDERS = (0, 1, 16_384, 65_536, 131_072, 262_144, 1_048_576)  # of buffers, blocks and slices
 PATIENCE = 20.0
+SETTLED_SECONDS = 15.0
 MOST_HEADS = 12  # of one answer: an origin may say as much before it as a node takes, and the answer itself
 FILLS = {"memory": "16MiB", "linger": "10ms"}
 ALLOWED = frozenset({200, 206, 416, 503, 504})
@@ -63,6 +74,12 @@ FAULTS: Sequence[Callable[[random.Random, int], Fault]] = (
     lambda dice, at: says(etag=None),
     lambda dice, at: says(cache_control="no-store"),
     lambda dice, at: says(etag='W/"x"', cache_control="private"),
+    lambda dice, at: at_body(at, Pause()),
+    lambda dice, at: at_body(min(at, dice.choice(BORDERS)), Pause(), Reset()),
+    lambda dice, at: at_head(dice.randrange(1, 120), Pause()),
+    lambda dice, at: adds(("transfer-encoding", "chunked")),
+    lambda dice, at: adds(("content-length", str(at + 1))),
+    lambda dice, at: says(vary="accept-encoding"),
 )
 
 
@@ -128,6 +145,17 @@ async def disk_havoc(shield: Shield, files: Failing, world: World, dice: random.
     files.broken.clear()
 
 
+async def purges(shield: Shield, world: World, dice: random.Random, until: float) -> None:
+    """Single objects, and all of them at once by their common prefix."""
+    while time.monotonic() < until:
+        await asyncio.sleep(0.05)
+        what = dice.random()
+        if what < 0.5:
+            target = dice.choice(list(world.versions)).encode()
+            await asyncio.to_thread(shield.run, shield.node.purge.targets([target]))
+        await asyncio.to_thread(shield.call, shield.node.tick)
+
+
 class Visitor:
     """One client after the other, each with a few requests on one connection."""
 
@@ -136,12 +164,17 @@ class Visitor:
         self._port = port
         self._dice = dice
         self._counts = counts
+        self._is_slow = False
 
     async def come(self, until: float) -> None:
         while time.monotonic() < until:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 22)
+                self._is_slow = self._dice.random() < 0.1
+                reader, writer = await self._connected()
                 try:
+                    if self._dice.random() < 0.1:
+                        await self._ask_together(reader, writer)
+                        continue
                     for _ in range(self._dice.randrange(1, 5)):
                         if not await self._ask(reader, writer):
                             break
@@ -150,10 +183,33 @@ class Visitor:
                     with contextlib.suppress(ConnectionError):
                         await writer.wait_closed()
 
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection; the kernel keeps little for a client that reads slowly."""
+        mine = socket.socket()
+        mine.setblocking(False)
+        if self._is_slow:
+            mine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        try:
+            await asyncio.get_running_loop().sock_connect(mine, ("127.0.0.1", self._port))
+        except OSError:
+            mine.close()
+            raise
+        return await asyncio.open_connection(sock=mine, limit=1 << 14 if self._is_slow else 1 << 22)
+
+    async def _ask_together(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Several requests at once, whose answers come one after the other."""
+        paths = self._dice.choices(list(self._world.versions), k=self._dice.randrange(2, 6))
+        writer.write(b"".join([request(path) for path in paths]))
+        for path in paths:
+            if not await self._read(reader, writer, path, "GET"):
+                return
+
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; whether the connection can carry another."""
         dice = self._dice
         path = dice.choice(list(self._world.versions))
+        if dice.random() < 0.3:  # many want the same
+            path = f"/{int(time.monotonic() * 10) % OBJECTS}"
         length = len(self._world.versions[path][-1])
         fields = []
         if length and dice.random() < 0.3:
@@ -162,7 +218,11 @@ class Visitor:
             fields.append(("range", dice.choice((f"bytes={first}-{last}", f"bytes={first}-", f"bytes=-{first + 1}"))))
         method = "HEAD" if dice.random() < 0.1 else "GET"
         writer.write(request(path, fields, method=method))
-        status, interims = 0, 0
+        return await self._read(reader, writer, path, method)
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, method: str) -> bool:
+        """One answer; whether the connection can carry another."""
+        dice, status, interims = self._dice, 0, 0
         while status < 200:  # what an origin says before its answer (102, 103) is handed on
             raw = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)).decode("latin-1")
             line, *rest = raw.split("\r\n")[:-2]
@@ -175,11 +235,15 @@ class Visitor:
             raise WrongError(f"{path}: {raw}")
         if method == "HEAD":
             return True
-        if dice.random() < 0.08:
+        leaves = dice.random() < 0.08
+        if leaves and dice.random() < 0.5 and told.get("content-length") != "0":  # within the body
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(dice.randrange(1, 100_000)), PATIENCE)
+        if leaves:
             self._counts["left"] += 1
             writer.transport.abort()
             return False
-        body, clean = await _body(reader, told)
+        body, clean = await _body(reader, told, pause=0.002 if self._is_slow else 0.0)
         if status in (200, 206):
             self._compare(path, body, told, clean=clean, whole=status == 200)
         self._counts["whole" if clean else "visibly broken"] += 1
@@ -199,8 +263,8 @@ class Visitor:
         raise WrongError(f"{path}: {len(body)} bytes that are of no version; clean: {clean}; {told}")
 
 
-async def _body(reader: asyncio.StreamReader, told: dict[str, str]) -> tuple[bytes, bool]:
-    """The body, and whether it ended cleanly."""
+async def _body(reader: asyncio.StreamReader, told: dict[str, str], *, pause: float) -> tuple[bytes, bool]:
+    """The body, read with pauses, and whether it ended cleanly."""
     body = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
@@ -213,6 +277,8 @@ async def _body(reader: asyncio.StreamReader, told: dict[str, str]) -> tuple[byt
             while left and (data := await reader.read(left)):
                 body += data
                 left -= len(data)
+                if pause:
+                    await asyncio.sleep(pause)
             return bytes(body), left == 0
     except (asyncio.IncompleteReadError, ConnectionError):
         return bytes(body), False
@@ -227,9 +293,11 @@ async def _run(shield: Shield, files: Failing, world: World, options: argparse.N
     ]
     async with asyncio.TaskGroup() as group:
         group.create_task(world.havoc(shield.clock, until))
+        dice = random.Random(f"{options.seed} keeper")
         if options.disk:
-            dice = random.Random(f"{options.seed} disks")
             group.create_task(disk_havoc(shield, files, world, dice, until))
+        else:
+            group.create_task(purges(shield, world, dice, until))
         for visitor in visitors:
             group.create_task(visitor.come(until))
     return counts
@@ -248,37 +316,81 @@ def _disks(path: Path) -> dict[str, Any]:
     return {"memory": {"capacity": "1MiB"}, "tiers": tiers, "slice_bytes": "64KiB", "fills": FILLS}
 
 
+def _under_way(shield: Shield) -> list[str]:
+    """What should come to an end by itself once all clients are gone."""
+    state = shield.node.state()
+    fills: Any = state["fills"]
+    origins: Any = state["origins"]
+    left = [f"{key}: {fills[key]}" for key in ("in_flight", "readers", "memory_used_bytes") if fills[key]]
+    for name, origin in origins.items():
+        places = {**origin["pool"], **origin["gate"]}
+        left += [f"{name} {key}: {places[key]}" for key in ("busy", "waiting", "in_flight") if places[key]]
+    return left + [f"connections: {shield.connections}"] * (shield.connections > 0)
+
+
+def _settle(shield: Shield) -> None:
+    """Wait until nothing is under way; raises WrongError if something stays."""
+    left: list[str] = []
+    for _ in range(int(SETTLED_SECONDS / 0.1)):
+        left = shield.call(lambda: _under_way(shield))
+        if not left:
+            return
+        time.sleep(0.1)
+    raise WrongError(f"left behind: {', '.join(left)}")
+
+
+def _descriptors() -> Counter[str]:
+    """Open files of this process, by what they are."""
+    names: list[str] = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            names.append(str(each.readlink()).partition(":[")[0])
+    return Counter(names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Misbehaving origins, and answers that must be right all the same.")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--disk", action="store_true")
+    parser.add_argument("--origins", type=int, default=2)
+    parser.add_argument("--rate", default=None, help="of each origin, as max_rate")
     options = parser.parse_args()
     files = Failing()
     sys.setswitchinterval(0.0005)  # clients, origins and node are threads of one process
     logging.disable(logging.WARNING)  # thousands of faults, each with its line
     clock = FakeClock()
-    with (
-        FaultyOrigin(clock=clock) as fra,
-        FaultyOrigin(clock=clock) as iad,
-        tempfile.TemporaryDirectory(dir="/var/tmp") as directory,
-    ):
-        world = World((fra, iad), random.Random(options.seed))
-        settings = settings_of(
-            {"fra": fra, "iad": iad},
-            cache=_disks(Path(directory)) if options.disk else {"memory": {"capacity": "24MiB"}, "fills": FILLS},
-            access_log={"format": "off"},
-        )
-        with Shield(settings, clock=clock, files=files) as shield:
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))
+        origins = {
+            name: stack.enter_context(FaultyOrigin(clock=clock))
+            for name in [f"origin-{number}" for number in range(options.origins)]
+        }
+        world = World(list(origins.values()), random.Random(options.seed))
+        cache = _disks(Path(directory)) if options.disk else {"memory": {"capacity": "24MiB"}, "fills": FILLS}
+        settings = settings_of(origins, cache=cache, access_log={"format": "off"})
+        if options.rate:
+            given = settings.model_dump(mode="json", exclude_unset=True)
+            for each in given["origins"].values():
+                each["max_rate"] = options.rate
+            settings = type(settings).model_validate(given)
+        before = _descriptors()
+        with Shield(settings, clock=clock, files=files) as shield, uncollected():
             counts = asyncio.run(_run(shield, files, world, options))
-            shield.wait_for(lambda: shield.connections == 0)
-            state = shield.state()
+            _settle(shield)
+            left, state = shield.call(cycles), shield.state()
+        del shield
+        gc.collect()
+        descriptors = list((_descriptors() - before).elements())
     print("answers ", dict(counts.most_common()))
     print("requests", state["requests"])
     print("fills   ", state["fills"])
     print("memory  ", state["memory"])
     print("disk    ", state["disk"])
+    print("left    ", {"descriptors": descriptors, "cycles": dict(left)})
+    if left:
+        raise WrongError(f"cycles: {left}")
 
 
 if __name__ == "__main__":

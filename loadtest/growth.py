@@ -1,9 +1,9 @@
 """Whether the cost of a hit grows with anything but its bytes: connections, entries, routes, fields of requests.
 
-    python -m loadtest.growth [--only connections,entries,routes,fields,fresh] [--rounds 3] [--seconds 2]
+    python -m loadtest.growth [--only connections,entries,routes,fields,fresh,handshakes] [--rounds 3] [--seconds 2]
 
 CPU per request of Shield in times nginx's, in one run: a cost that grows with load grows at both. `fresh` are
-requests that have a connection each. The result is kept in loadtest/results.
+requests that have a connection each, `handshakes` the same over TLS 1.3. The result is kept in loadtest/results.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from loadtest.kept import RESULTS, circumstances, keep
 from loadtest.peers import BASELINE, CLIENT_CORE, SERVER_CORE, get, note
 from loadtest.processes import Process, free_port, raise_descriptor_limit
 from loadtest.servers import CACHE_MIB, SERVERS, Place, installed
+from tests.doubles.certificates import Authority
 
 OBJECT_BYTES = 2000
 FILES_MIB = 2048  # nginx counts whole pages
@@ -57,13 +58,16 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What requests are like: connections, different objects, routes of the node, fields; one connection for each."""
+    """What requests are like: connections, different objects, routes of the node, fields; one connection for each, by
+    TLS.
+    """
 
     connections: int = 64
     entries: int = 1
     routes: int = 1
     fields: int = 12
     fresh: bool = False
+    tls: bool = False
 
 
 SHAPES: dict[str, Sequence[Shape]] = {
@@ -72,6 +76,7 @@ SHAPES: dict[str, Sequence[Shape]] = {
     "routes": [Shape(routes=number) for number in (1, 100, 1_000)],
     "fields": [Shape(fields=number) for number in (5, 12, 30)],
     "fresh": [Shape(fresh=True)],
+    "handshakes": [Shape(fresh=True, tls=True)],
 }
 
 
@@ -117,7 +122,7 @@ class Pair:
         path = f'"{_path("")}" .. math.random({shape.entries})' if shape.entries > 1 else f'"{_path("1")}"'
         script = self._directory / "shape.lua"
         script.write_text(_SCRIPT % {"fields": said, "path": path})
-        get(server.port, _path("1"))
+        get(server.port, _path("1"), tls=shape.tls)
         spent = server.cpu_seconds()
         requests, bad = self._wrk(server, script, shape, seconds)
         if bad or not requests:
@@ -126,7 +131,8 @@ class Pair:
 
     def _wrk(self, server: Process, script: Path, shape: Shape, seconds: float) -> tuple[int, int]:
         command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{shape.connections}", f"-d{round(seconds)}s"]
-        command += ["--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{server.port}/"]
+        scheme = "https" if shape.tls else "http"
+        command += ["--timeout", "10s", "-s", str(script), f"{scheme}://127.0.0.1:{server.port}/"]
         said = subprocess.run(command, capture_output=True, text=True, check=False)
         for line in said.stdout.splitlines():
             if line.startswith("RESULT "):
@@ -140,7 +146,7 @@ def _path(name: str) -> str:
 
 
 @contextlib.contextmanager
-def pair(routes: int) -> Iterator[Pair]:
+def pair(routes: int, *, tls: bool) -> Iterator[Pair]:
     descriptors, started = raise_descriptor_limit(), []
     directory = Path(tempfile.mkdtemp(prefix="shield-growth-", dir=SHM if SHM.is_dir() else None))
     try:
@@ -148,15 +154,19 @@ def pair(routes: int) -> Iterator[Pair]:
         command = [sys.executable, "-m", "loadtest.origin", str(origin_port)]
         started.append(Process("origin", command, core=CLIENT_CORE, port=origin_port, log=directory / "origin.log"))
         started[0].wait_until_it_listens()
+        if tls:
+            Authority().write_server(directory, "images.example.com")
         for name in ("shield", BASELINE):
-            place = Place(directory / name, free_port(), free_port(), origin_port, descriptors)
+            certified = directory if tls else None
+            place = Place(directory / name, free_port(), free_port(), origin_port, descriptors, tls=certified)
             place.directory.mkdir()
             command = SERVERS[name](place)
             if name == "shield":
                 _prepare(Path(command[-1]), routes)
             else:
                 config = Path(command[-1])
-                config.write_text(config.read_text().replace(f"max_size={CACHE_MIB}m", f"max_size={FILES_MIB}m"))
+                text = config.read_text().replace(f"max_size={CACHE_MIB}m", f"max_size={FILES_MIB}m")
+                config.write_text(text.replace("ssl_certificate ", "ssl_protocols TLSv1.3; ssl_certificate ", 1))
             log = directory / f"{name}.log"
             started.append(Process(name, command, core=SERVER_CORE, port=place.port, log=log))
             started[-1].wait_until_it_listens()
@@ -192,9 +202,12 @@ def main() -> int:
     os.sched_setaffinity(0, {CLIENT_CORE})
     ratios: dict[str, dict[str, list[float]]] = {}
     try:
-        for routes in sorted({shape.routes for name in names for shape in SHAPES[name]}):
-            shapes = {name: [shape for shape in SHAPES[name] if shape.routes == routes] for name in names}
-            with pair(routes) as servers:
+        for routes, tls in sorted({(shape.routes, shape.tls) for name in names for shape in SHAPES[name]}):
+            shapes = {
+                name: [shape for shape in SHAPES[name] if (shape.routes, shape.tls) == (routes, tls)]
+                for name in names
+            }
+            with pair(routes, tls=tls) as servers:
                 for name, each in shapes.items():
                     for shape in each:
                         servers.fill(shape.entries)

@@ -23,9 +23,10 @@ def let_through() -> None:
 
 
 def outlive() -> None:
-    """SIGHUP and SIGUSR2 never end a node, not even before their handlers are set."""
+    """SIGHUP and SIGUSR2 never end a node: those that come before it enters `Signals` wait until then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
     for number in _FOR_THE_PARENT:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _do_nothing)  # to ignore them would also drop those that wait
 
 
 class Signals:
@@ -40,7 +41,7 @@ class Signals:
             end.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, lambda number, frame: None)
+            self._before[number] = signal.signal(number, _do_nothing)
         let_through()
         return self
 
@@ -87,3 +88,7 @@ class Signals:
         self._reader.close()
         self._writer.close()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """It is read from the wakeup descriptor, or comes too late."""

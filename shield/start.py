@@ -7,11 +7,13 @@ whatever else there is in it (help, mistakes, variables) is the parser's.
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from shield.generated import kept_methods
+from shield.signals import outlive
 
 _CONFIG = ("--config", "-c")
 _WATCH = "--watch"
@@ -35,6 +37,8 @@ def plain_wish(words: Sequence[str]) -> ServeWish | None:
 
 def start(wish: ServeWish) -> int:
     """Run a node; the exit code."""
+    outlive()  # an order to reload or upgrade may come at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the node takes it: no traceback of an import
     gc.disable()  # what is imported stays, and is only walked in vain; `supervise` enables it
     with kept_methods():
         from shield.serving import serve

@@ -201,13 +201,7 @@ class _Worker:
 
     async def serve(self, sockets: Sockets) -> int:
         loop, self._sockets = self._loop, sockets
-        nodes = asyncio.ensure_future(self._serve_nodes(sockets.nodes))  # nodes that start together ask each other
-        try:
-            await self._node.open()
-        except BaseException:
-            self._end(*self._of_nodes)
-            await nodes
-            raise
+        nodes = await self._open(sockets)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._take_signal, number)
         loop.add_reader(self._line.fileno(), self._take_orders, self._line)
@@ -234,6 +228,22 @@ class _Worker:
             loop.remove_reader(self._line.fileno())
         log.info("the worker has stopped")
         return 0 if closed else 1
+
+    async def _open(self, sockets: Sockets) -> asyncio.Future[None]:
+        """Open the node, and serve other nodes: before that, since nodes that start together ask each other; but not
+        while another process does, on the same sockets, which this one is about to replace.
+        """
+        if self._place.shared.standing[self._place.worker] == Standing.SERVING:
+            await self._node.open()
+            return asyncio.ensure_future(self._serve_nodes(sockets.nodes))
+        nodes = asyncio.ensure_future(self._serve_nodes(sockets.nodes))
+        try:
+            await self._node.open()
+        except BaseException:
+            self._end(*self._of_nodes)
+            await nodes
+            raise
+        return nodes
 
     def _serving(self) -> None:
         if self._plan.tls is not None:

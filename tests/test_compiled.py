@@ -100,3 +100,17 @@ def test_it_says_whether_it_is_compiled() -> None:
 
     assert is_compiled() != str(shield.proxy.__file__).endswith(".py")
     assert is_compiled() or "EXPECT_COMPILED" not in os.environ
+
+
+def test_nested_functions_do_not_refer_to_one_another() -> None:
+    """Compiled, those that do are a reference cycle for each call of the function around them."""
+    wrong = []
+    for path, function in _functions():
+        inner = [each for each in ast.walk(function) if each is not function]
+        named = {each.name for each in inner if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+        for each in inner:
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                used = {name.id for name in ast.walk(each) if isinstance(name, ast.Name)}
+                wrong += [f"{path.relative_to(ROOT)}:{each.lineno}: {name}" for name in sorted(named & used)]
+
+    assert not wrong, "make a class of them"

@@ -5,7 +5,6 @@ The collector is only a net beneath (`heap`): it may run seldom, and a node may 
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.disks import settled
 from tests.doubles.faults import at_body
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.doubles.steps import Reset
+from tests.garbage import cycles, uncollected
 from tests.node import Shield, settings_of
 
 TIMES = tries(12)
@@ -26,25 +26,8 @@ SMALL, LARGE = 2_000, 700_000
 
 @pytest.fixture
 def left() -> Iterator[Callable[[], Counter[str]]]:
-    """The cyclic garbage that there is now, by type; that of the doubles apart, which are in this process, too."""
-
-    def find() -> Counter[str]:
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        gc.set_debug(0)
-        found = [name for each in gc.garbage if (name := _name(each)).startswith(("shield.", "uvloop."))]
-        gc.garbage.clear()
-        return Counter(found)
-
-    gc.collect()
-    gc.disable()
-    try:
-        yield find
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
-        gc.collect()
+    with uncollected():
+        yield cycles
 
 
 @pytest.mark.slow  # broken bodies are waited for
@@ -100,10 +83,3 @@ def test_hits_misses_aborts_and_faults_leave_no_cycles(tmp_path: Path, left: Cal
                 shield.clock.advance(3e6)
             shield.wait_for(lambda: not shield.connections and not shield.node.state()["fills"]["in_flight"])  # type: ignore[index]
             assert left() == {}
-
-
-def _name(each: object) -> str:
-    """The type of an object, or the name of a function or of what it belongs to."""
-    of = each if hasattr(each, "__code__") or hasattr(each, "cr_code") or hasattr(each, "gi_code") else type(each)
-    module = getattr(of, "__module__", None) or getattr(type(each), "__module__", "")
-    return f"{module}.{getattr(of, '__qualname__', '')}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shield.cli.options import begin_run
 from shield.config.reference import find, reference
 from shield.errors import Fault
 from shield.rules.alarms import KINDS, AlarmKind
@@ -33,7 +34,10 @@ def _lines() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("command", sorted({command for _, command in _lines()}))
 def test_a_command_in_a_line_of_its_own_is_one(command: str) -> None:
-    parser().main(shlex.split(command)[1:], standalone_mode=False)
+    try:
+        parser().main(shlex.split(command)[1:], standalone_mode=False)
+    finally:
+        begin_run()  # other tests in this process have no --token-file
 
 
 def test_every_command_is_shown_in_the_handbook() -> None:

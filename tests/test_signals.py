@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 
-from shield.signals import Signals, hold_back, let_through
+from shield.signals import Signals, hold_back, let_through, outlive
 
 
 def test_an_order_to_stop_is_seen_before_it_is_taken() -> None:
@@ -37,3 +37,15 @@ def test_what_was_held_back_before_comes_on_entering() -> None:
 
     with Signals() as signals:
         assert list(signals.taken()) == [signal.SIGTERM]
+
+
+def test_an_order_to_reload_before_it_is_entered_comes_then() -> None:
+    outlive()
+    try:
+        signal.raise_signal(signal.SIGHUP)
+
+        with Signals() as signals:
+            assert list(signals.taken()) == [signal.SIGHUP]
+    finally:
+        for number in (signal.SIGHUP, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)

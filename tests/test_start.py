@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,18 @@ def test_a_node_starts_without_the_parser_and_tells_what_is_wrong(tmp_path: Path
 
     assert (ended.returncode, ended.stdout) == (2, "False\n")
     assert str(missing) in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_an_order_that_comes_while_a_node_starts_does_not_end_it(tmp_path: Path, number: signal.Signals) -> None:
+    code = (
+        f"import signal, sys; sys.argv[1:] = ['serve', '-c', {str(tmp_path / 'shield.yaml')!r}]\n"
+        "import shield.__main__ as program, shield.start as start\n"
+        "before = start.kept_methods\n"
+        f"start.kept_methods = lambda: signal.raise_signal({int(number)}) or before()\n"
+        "program.main()"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert ended.returncode == 2  # there are no settings

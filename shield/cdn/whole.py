@@ -96,7 +96,7 @@ class EdgeWhole:
         """Make the call, unless one was made since when its second comes after now; returns the order's id."""
         again = self._purges.again(edge)
         # What is found within one of these spans comes before the second call of the first that is found in it.
-        order_id = f"corrupt-{origin}-{self._clock() // again * again:.0f}-all" if again else f"{name}-all"
+        order_id = f"corrupt-{origin}-{again:g}s-{self._clock() // again:.0f}-all" if again else f"{name}-all"
         await self._purges.pass_on(PurgeOrder(order_id, everything=True), edge)
         return order_id
 

@@ -158,7 +158,8 @@ class Fill:
             self._purse.left_to(self._readers)
             self.progressed()
         elif self._due is not None and self._buffer.received == self._due:
-            return  # all of it is here, so that there is nothing to decide
+            if self._pacing is not None:
+                self._pacing.let_end()
         elif not self._worth_finishing(has_all=has_all(reader)):
             self._stop_timer()
             linger = self._means.policy.linger_seconds if self.joinable and self._purse.is_shared else 0.0

@@ -105,6 +105,11 @@ class Pacing:
             self._is_held = False
             self._response.resume()
 
+    def let_end(self) -> None:
+        """Nobody reads any more, and of the response only the end is missing."""
+        self.release()
+        self.progressed()
+
     def give_up(self) -> None:
         """Take no more of the response. Bytes that arrived in vain are paid for."""
         if self._response is not None:

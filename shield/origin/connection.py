@@ -82,7 +82,6 @@ class Connection:
         self._unstarted = terms.limits.unstarted_bytes
         self._total = terms.timeouts.total
         self._first_byte = min(terms.timeouts.first_byte, self._total)
-        self._loop = loop
         self._now = loop.time
         self._alarm = Alarm(loop, self._limit, self._expire)
         self._inflow: Inflow | None = None  # None: the kernel takes as much as it likes
@@ -142,13 +141,14 @@ class Connection:
         if not self.closed:
             self.closed = True
             if self._brake is not None:
-                self._brake.release()
+                self._brake.end()
             self._alarm.cancel()
             self._transport.abort()
 
     def discard(self) -> None:
         """Close it when its opening was aborted: uvloop's transport then never calls `connection_lost`."""
         self.close()
+        self._transport = asyncio.Transport()  # none: the other goes on referring to this
         self._alarm.end()
         self._owner.lost(self)
 
@@ -210,12 +210,13 @@ class Connection:
             return
         now = self._now()
         self._total_at += now - self._paused_at  # the origin isn't charged for our pause
+        self._head_at = min(self._head_at + now - self._paused_at, self.asked.deadline)
         if now - self._paused_at >= HELD_SECONDS:
             self._held_in = self.served
         self.last_read = now
         self._paused_at = None
         self._transport.resume_reading()
-        self._watch_body()
+        self._watch()
 
     def unread(self) -> int:
         sock = None if self.closed else self._transport.get_extra_info("socket")
@@ -332,7 +333,7 @@ class Connection:
         if rest:
             self._receive_counted(response, rest)
         if self._response is response:
-            self._watch_body()
+            self._watch()
 
     def _pieced_together(self, data: bytes) -> tuple[bytes, int]:
         """A head that isn't in one segment, with the bytes after it, and its end; 0: more is to come."""
@@ -377,7 +378,7 @@ class Connection:
         if data:
             self._receive_uncounted(response, data)
         if self._response is response:
-            self._watch_body()
+            self._watch()
 
     def _receive_counted(self, response: Response, data: bytes) -> None:
         """A body of stated length: no parser needed, no copy made."""
@@ -475,9 +476,9 @@ class Connection:
 
     # time limits
 
-    def _watch_body(self) -> None:
-        if self._paused_at is None and self._framing is not None:
-            self._alarm.arm(min(self.last_read + self._terms.timeouts.between_bytes, self._total_at))
+    def _watch(self) -> None:
+        if (limit := self._limit()) is not None:
+            self._alarm.arm(limit)
 
     def _limit(self) -> float | None:
         if self._response is None or self._paused_at is not None:
@@ -487,8 +488,7 @@ class Connection:
         return min(self.last_read + self._terms.timeouts.between_bytes, self._total_at)
 
     def _expire(self) -> None:
-        timeouts = self._terms.timeouts
-        limit = self._limit()
+        timeouts, limit = self._terms.timeouts, self._limit()
         if self._framing is None:
             waited = max(0.0, self._head_at - self.asked_at)
             hurried = ", all that was left before the deadline" if self._head_at == self.asked.deadline else ""

@@ -80,7 +80,10 @@ class Dialer:
                 if limit == deadline:
                     raise attempt.failure(attempt.timeout_fault, f"deadline reached while {attempt.step}")
                 raise attempt.failure(attempt.timeout_fault, f"{attempt.step}: not done within {within:g} s")
-            connection = task.result()
+            try:
+                connection = task.result()
+            finally:
+                del task  # its error refers to this frame
             if not connection.closed:
                 return connection
             if not self.note_ill(connection.address) or not left:

@@ -140,7 +140,7 @@ class Brake:
         """So many bytes have come; whether to read no more for now. `is_over`: no more will come anyway."""
         wait = self._flow.came(size)
         if wait and self._timer is None and not is_over:
-            self._timer = self._loop.call_at(self._loop.time() + wait, self._end)
+            self._timer = self._loop.call_at(self._loop.time() + wait, self._expire)
         return self._timer is not None
 
     def release(self) -> None:
@@ -149,6 +149,15 @@ class Brake:
             self._timer.cancel()
             self._timer = None
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Call nothing any more, and let go of it: it holds the connection, which is freed at once then."""
+        self.release()
+        self._go_on = _nothing
+
+    def _expire(self) -> None:
         self._timer = None
         self._go_on()
+
+
+def _nothing() -> None:
+    """The connection is closed."""

@@ -166,7 +166,7 @@ class Pool:
             if connection.served:
                 self._reused_total += 1
             response = await _answer(connection, asked)
-        raise cast(OriginError, response.error)
+        raise response.taken_error()
 
     def _may_ask_elsewhere(self, connection: Connection, response: Response, deadline: float) -> bool:
         """Whether the address failed and another can be tried: it reset its first request, or has been silent to

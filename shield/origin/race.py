@@ -97,7 +97,8 @@ class Race:
             self._is_over = True
             if self._hedged is not None and self._hedge is not None:
                 self._hedge.ended(self._winner, is_under_way=self._hedged in self._under_way)
-            for task in list(self._under_way.values()):
+            under_way, self._under_way = self._under_way, {}  # a cancelled task refers to its frames, and so to this
+            for task in under_way.values():
                 if task is not None:
                     task.cancel()
             for _, answer in self._answers:
@@ -218,7 +219,7 @@ class Lead:
         """`begin` makes the race, in which this attempt counts as under way; it is late after `within` seconds."""
         self.origin = origin
         self._begin = begin
-        self._owner = asyncio.current_task()
+        self._owner = asyncio.current_task()  # until the attempt has ended: a task refers to what cancelled it
         self._is_over = self._is_overtaken = False
         self.race: Race | None = None
         self.beside: asyncio.Task[Fetched | Absent | Failed] | None = None
@@ -250,7 +251,7 @@ class Lead:
 
     def over(self) -> None:
         """The attempt has ended, in whatever way."""
-        self._is_over = True
+        self._is_over, self._owner = True, None
         self.origin.waiting.end(self)
 
     def result_of_race(self) -> Fetched | Absent | Failed | None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from shield.errors import OriginError
+from shield.errors import Fault, OriginError
 from shield.messages import ResponseHead
 from shield.origin.flow import Flow
 
@@ -161,6 +161,11 @@ class Response:
         carrier, self._carrier = self._carrier, None
         if carrier is not None:
             carrier.abandon()
+
+    def taken_error(self) -> OriginError:
+        """Why there is none, to be raised: frames of its traceback refer to this."""
+        error, self.error = self.error, None
+        return error or OriginError("-", Fault.CANCELLED, "closed")
 
     def unread(self) -> int:
         """Bytes that have come from the origin and that nobody was given."""

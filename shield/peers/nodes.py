@@ -317,7 +317,7 @@ class Nodes:
             other.near = tuple(map(str, told.get("near", ())))
             other.offer = RegionOffer.read(told.get("offer"))
             other.secrets, other.refusals = frozenset(map(str, told.get("secrets", ()))), 0
-            other.called = str(told.get("called", other.called))
+            other.called = str(told.get("called", other.called))[:128]
         except (ValueError, TypeError, KeyError):
             return
         if not 1 <= workers <= 256:

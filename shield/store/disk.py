@@ -353,23 +353,17 @@ class Disk:
         if spared is None:
             return
         self._promoting.add(which)
-
-        def written(well: bool) -> None:
-            self._promoting.discard(which)
-            self.promoted += well
-
-        def read(body: object) -> None:
-            record = latest(stored.header.record, spared)
-            size = _RECORD + stored.found.body_length
-            if not isinstance(body, bytearray) or not volume.write(
-                Draft(record, (body,), since=since), size, written
-            ):
-                self._promoting.discard(which)
-
+        promotion = _Promotion(self, stored, latest(stored.header.record, spared), volume, since)
         if stored.body is not None:
-            read(stored.body)
+            promotion.write(stored.body)
         else:
-            self.wait_for(lambda: place.directory.read(stored, 0, stored.found.body_length), read)
+            directory = place.directory
+            self.wait_for(lambda: directory.read(stored, 0, stored.found.body_length), promotion.write)
+
+    def promotion_over(self, stored: StoredRecord, *, well: bool) -> None:
+        """A record has been written to the first tier, or couldn't be."""
+        self._promoting.discard((stored.key.digest, stored.slice))
+        self.promoted += well
 
     def _judge(self, candidate: ReclaimCandidate, level: int) -> Fate:
         """Runs in the thread of the volume that reclaims. Heads come after their slices."""
@@ -414,6 +408,30 @@ class Disk:
                     return
                 target.move_here(Draft(latest(head.header.record, spared)), _RECORD, wait=may_wait)
         target.move_here(Draft(record, (body,)), _RECORD + len(body), wait=may_wait)
+
+
+class _Promotion:
+    """A record on its way to the first tier."""
+
+    __slots__ = ("_disk", "_record", "_since", "_stored", "_volume")
+
+    def __init__(self, disk: Disk, stored: StoredRecord, record: Record, volume: Volume, since: int | None) -> None:
+        self._disk = disk
+        self._stored = stored
+        self._record = record
+        self._volume = volume
+        self._since = since
+
+    def write(self, body: object) -> None:
+        """Write it with this body; None if that couldn't be read."""
+        size = _RECORD + self._stored.found.body_length
+        if not isinstance(body, bytearray) or not self._volume.write(
+            Draft(self._record, (body,), since=self._since), size, self._written
+        ):
+            self._written(False)
+
+    def _written(self, well: bool) -> None:
+        self._disk.promotion_over(self._stored, well=well)
 
 
 class _WayOut:

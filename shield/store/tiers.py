@@ -39,7 +39,6 @@ _LAST_PENDING = 64
 
 Then = Callable[[Entry | None], None]
 
-
 _plain: Final = tuple.__new__  # without a call of Python code
 
 
@@ -253,16 +252,18 @@ class Store:
             return stored
 
         def done(stored: object) -> None:
-            entry = None
-            if isinstance(stored, StoredRecord) and key.text not in self._hidden:
-                header = stored.header
-                is_gone = self.was_removed(key.text, generation, header.tags, header.origin)
-                is_gone |= self.marks.forgotten != forgotten  # it may have fallen under what is forgotten since
-                self.catch_up()
-                entry = self._took(place, stored, stored.body) if not is_gone or place.found.kind else None
-                entry = None if is_gone else entry
-            for waiter in self._readings.pop(key.text):
-                waiter(entry)
+            entry, waiting = None, self._readings.pop(key.text)
+            try:
+                if isinstance(stored, StoredRecord) and key.text not in self._hidden:
+                    header = stored.header
+                    is_gone = self.was_removed(key.text, generation, header.tags, header.origin)
+                    is_gone |= self.marks.forgotten != forgotten  # it may have fallen under one of those
+                    self.catch_up()
+                    taken = self._took(place, stored, stored.body) if not is_gone or place.found.kind else None
+                    entry = None if is_gone else taken
+            finally:  # a bug of ours must not leave requests waiting
+                for waiter in waiting:
+                    waiter(entry)
 
         self._disk.wait_for(work, done)
 

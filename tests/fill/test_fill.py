@@ -7,6 +7,7 @@ import contextlib
 import gc
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -378,6 +379,39 @@ def test_a_reader_that_holds_the_window_up_goes_on_alone(
     rest = [seen for seen in origin.requests if seen.get("range")]
     assert len(rest) == 1
     assert rest[0].get("if-match") is not None
+
+
+@INTERPRETED_ONLY  # it is paused by hand: as a slow reader does, by chance
+def test_a_response_whose_end_comes_late_ends_though_it_was_paused_when_its_last_reader_left(
+    tmp_path: Path, origin: FaultyOrigin, clock: FakeClock
+) -> None:
+    body, gate = Pattern(6 * MIB), origin.gate()
+    origin.serves("/a", body, fields={"cache-control": "no-store"})
+    origin.spoils("/a", chunked(100_000), lambda answer: [*answer[:-1], Wait(gate), answer[-1]])
+    tier = {"name": "ssd", "directories": [{"path": str(tmp_path), "capacity": "256MiB", "free_floor": 0}]}
+    settings = settings_of({"fra": origin}, cache={"memory": {"capacity": "8MiB"}, "tiers": [tier]})
+
+    with Shield(settings, clock=clock) as shield:
+        client = shield.client(receive_buffer=4096)
+        client.send(request("/a", [("range", "bytes=0-399999")]))
+
+        def paused() -> bool:
+            """Once all has come that is wanted, and not all was sent."""
+            (fill,) = shield.node.fills._alive or (None,)
+            pacing = None if fill is None or not fill._due or fill._buffer.received < fill._due else fill._pace()
+            if pacing is not None:
+                assert fill is not None and fill.shared_by
+                pacing.hold()
+            return pacing is not None
+
+        client.read_some(100_000)
+        shield.wait_for(paused)
+        client.read_some(300_000)
+        shield.wait_for(lambda: not fills(shield)["readers"])
+        client.close()
+        gate.open()
+
+        shield.wait_for(lambda: not fills(shield)["in_flight"])
 
 
 def test_what_is_over_goes_without_the_garbage_collector(shield: Shield, origin: FaultyOrigin) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
+from typing import cast
+
 import pytest
 
 from shield.errors import Fault
-from tests.origin.bench import CHUNKED, INTERIMS, OK5, Bench, cut, fault_of, taken
+from tests.origin.bench import CHUNKED, INTERIMS, OK5, Bench, ManualTransport, cut, fault_of, taken
 from tests.origin.leg import Taker
 
 
@@ -162,3 +166,16 @@ def test_a_body_that_breaks_off_has_no_time(bench: Bench) -> None:
     taken(response)
 
     bench.ends()
+
+
+def test_a_connection_whose_opening_is_given_up_lets_go_of_its_transport(bench: Bench) -> None:
+    """uvloop's goes on referring to it."""
+    transport = ManualTransport()
+    kept = weakref.ref(transport)
+    bench.connection.connection_made(cast(asyncio.Transport, transport))
+
+    bench.connection.discard()
+    assert transport.aborted
+    del transport
+
+    assert kept() is None

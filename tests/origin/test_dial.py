@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from shield.origin.dial import Endpoint, race
 from shield.origin.pool import Pool
 from shield.origin.resolver import Address, Resolver
 from shield.origin.terms import PoolLimits, Timeouts
+from tests.garbage import cycles, uncollected
 from tests.origin.leg import (
     LoopFactory,
     Origin,
@@ -209,6 +211,19 @@ def test_a_connection_that_the_origin_ends_at_once_is_an_error_and_no_wait(new_l
             await pool.close()
 
     with no_descriptor_left():
+        run(new_loop, scenario)
+
+
+@on_both_loops
+def test_an_opening_that_fails_leaves_no_cycle(new_loop: LoopFactory) -> None:
+    async def scenario() -> None:
+        pool = Pool(endpoint(closed_port()))
+        with suppress(OriginError):
+            await get(pool)
+        assert cycles() == {}
+        await pool.close()
+
+    with uncollected():
         run(new_loop, scenario)
 
 

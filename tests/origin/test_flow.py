@@ -11,6 +11,7 @@ from shield.origin.flow import BURST_SECONDS, LIMITING_SECONDS, Flow
 from shield.rate_cells import RateCells
 from shield.shared import Shared
 from tests.doubles.faulty_origin import FaultyOrigin
+from tests.garbage import cycles, uncollected
 from tests.node import FakeClock, Shield, settings_of
 from tests.origin.bench import TIMEOUTS, Bench, ManualLoop, fault_of, taken
 
@@ -132,6 +133,28 @@ def test_after_its_response_a_connection_is_read_and_used_again() -> None:
 
     assert bench.transport.reading and bench.reusable and fault_of(response) is None
     assert bench.loop.armed == 1  # the alarm
+
+
+def test_an_origin_that_falls_silent_after_a_slowed_interim_response_is_not_waited_for_without_end() -> None:
+    bench = Bench(rate=4_000)
+    response = bench.ask()
+    bench.says(b"HTTP/1.1 103 Early Hints\r\nlink: " + b"x" * 60_000 + b"\r\n\r\n")
+    assert not bench.transport.reading
+
+    bench.loop.passes(16.0)
+    assert bench.transport.reading and fault_of(response) is None
+    bench.loop.passes(TIMEOUTS.first_byte)
+
+    assert fault_of(response) is Fault.FIRST_BYTE_TIMEOUT
+
+
+def test_one_that_is_lost_leaves_no_reference_cycle() -> None:
+    bench = Bench(rate=RATE)
+    with uncollected():
+        bench.ends()
+        del bench.connection
+
+        assert "shield.origin.connection.Connection" not in cycles()
 
 
 def test_one_that_is_given_up_leaves_no_timer() -> None:

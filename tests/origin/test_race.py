@@ -21,6 +21,7 @@ from shield.origin.want import Absent, Failed, Fetched, Want
 from shield.rules.attempts import Extra
 from shield.shared import Seat
 from tests.compiled import INTERPRETED_ONLY
+from tests.garbage import cycles, uncollected
 from tests.node import FakeClock
 
 pytestmark = INTERPRETED_ONLY  # an origin's `fetch` is replaced
@@ -238,6 +239,25 @@ def test_an_answer_is_used_whenever_the_other_origin_fails(delay: int) -> None:
         assert story.iad.held == 1
 
     played(tell)
+
+
+@pytest.mark.parametrize("ends", ["first", "second", "client"])
+def test_an_attempt_that_is_cancelled_leaves_no_cycle(ends: str) -> None:
+    async def tell(story: Story) -> None:
+        match ends:
+            case "first":
+                story.fra.answers()
+            case "second":
+                story.iad.answers()
+            case _:
+                story.fetch.cancel()
+        await turns(MOMENTS)
+        del story.fetch
+
+        assert cycles() == {}
+
+    with uncollected():
+        played(tell)
 
 
 def test_once_there_are_two_requests_neither_is_the_one_that_all_who_came_before_it_share() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from shield.peers.nodes import BODY, HELLO
 from shield.rules import peer_auth
 from shield.rules.spreading import SpreadMessage
+from shield.shared import Standing
 from shield.spread.exchange import TARGET
+from shield.worker import Sockets, _Worker
 from tests.client import PATIENCE, Answer, Client
 from tests.doubles.faulty_origin import FaultyOrigin
 from tests.peers.test_nodes_as_processes import first_port
@@ -52,3 +57,31 @@ def test_a_node_exchanges_orders_before_it_serves(tmp_path: Path) -> None:
             assert refused == [503, 503, 503]
             until(lambda: asked(port, HELLO).status == 200)
             assert json.loads(asked(port, HELLO).body)["node"] == "own"
+
+
+class OpeningWorker(_Worker):
+    """It notes what it does. `standing` is that of the process before it."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.did: list[str] = []
+        node: Any = SimpleNamespace(open=self.opens)
+        place: Any = SimpleNamespace(worker=0, shared=SimpleNamespace(standing=[standing]))
+        self._node, self._place = node, place
+
+    async def opens(self) -> None:
+        await asyncio.sleep(0)
+        self.did.append("is open")
+
+    async def _serve_nodes(self, listeners: Any) -> None:
+        self.did.append("serves nodes")
+
+
+@pytest.mark.parametrize("standing", [Standing.DOWN, Standing.SERVING])
+def test_it_does_not_take_requests_from_a_process_that_it_replaces_before_it_is_open(standing: Standing) -> None:
+    async def story() -> list[str]:
+        worker = OpeningWorker(standing)
+        await (await worker._open(Sockets(())))
+        return worker.did
+
+    in_order = ["is open", "serves nodes"]
+    assert asyncio.run(story()) == (in_order if standing is Standing.SERVING else in_order[::-1])

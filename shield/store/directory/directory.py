@@ -428,6 +428,7 @@ class CacheDirectory:
         except (OSError, StoreError):
             pass
         self._condition.health = DirectoryHealth.OUT
+        self._log.room.close()
         self.index.close()
         self.segments.close()
         self._claim.release(clean=clean)

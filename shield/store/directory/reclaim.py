@@ -70,6 +70,10 @@ def drop_all(candidate: ReclaimCandidate) -> Fate:
     return Fate.DROP
 
 
+def _keep_none(candidate: ReclaimCandidate) -> bool:
+    return False
+
+
 class Drain:
     """The records of one segment, judged; afterwards the index knows none of them there."""
 
@@ -103,6 +107,10 @@ class Drain:
             left -= self._decide(found, header, segment, left, dropped)
         self._forget(dropped)
         return last
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._keep = _keep_none  # it refers to what has this
 
     def _decide(
         self, found: Found, header: Header, segment: Segment, left: int, dropped: list[ReclaimCandidate]

@@ -54,6 +54,10 @@ class Room:
         self._max_entries = self._index.limit // _INDEX_BYTES
         self.reclaiming = False
 
+    def close(self) -> None:
+        """No record is kept any more."""
+        self._drain.close()
+
     def make(self, size: int) -> None:
         """Give up old segments until `size` more bytes fit; raises NoRoomError when that isn't enough."""
         if self.reclaiming:
