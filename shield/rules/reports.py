@@ -320,7 +320,7 @@ def _reader(who: str, agent: str) -> str:
 
 
 def _number(row: ReportRow, column: str) -> float:
-    text = row[column]
+    text = row.get(column, "")
     try:
         value = float(text) if len(text) < 40 else float("nan")
     except ValueError:

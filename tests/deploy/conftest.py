@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +13,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("wheels")
     source = checkout(tmp_path_factory.mktemp("source"))
     pip, lock = (base_python(), "-m", "pip"), source / "deploy" / "lock"
-    for words in (
-        (*pip, "download", "-q", "-d", directory, "-r", lock / "node.txt", "-r", lock / "build.txt"),
-        (*pip, "wheel", "-q", "-w", directory, "-f", directory, source, "setuptools>=77"),
-    ):
-        command = [str(word) for word in words]
-        made = subprocess.run(
-            command, env=plain_environment(), capture_output=True, text=True, timeout=INSTALL_SECONDS
-        )
-        if made.returncode:
-            pytest.skip(f"no wheels can be had: {made.stderr.strip()[-300:]}")
-    for own in Path(directory).glob("shield-*.whl"):
-        own.unlink()  # each test builds its own
+    # Built from their sources, where there are no wheels of them.
+    words = (*pip, "wheel", "-q", "--no-deps", "-w", directory, "-r", lock / "node.txt", "-r", lock / "build.txt")
+    command = [str(word) for word in words]
+    made = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, timeout=INSTALL_SECONDS)
+    if made.returncode:
+        pytest.skip(f"no wheels can be had: {made.stderr.strip()[-300:]}")
     return plain_environment(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(directory))

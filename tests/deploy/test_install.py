@@ -178,6 +178,18 @@ def test_a_second_run_changes_nothing(installed: Installed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_version_that_was_not_installed_completely_is_made_anew(installed: Installed) -> None:
+    """As after a loss of power: its directory is there, what is in it isn't all."""
+    current = (installed.base / "current").resolve()
+    (current / ".complete").unlink()
+    (current / "bin/shield").unlink()
+
+    assert f"made     {current}" in installed.install()
+    assert installed.says("--version").startswith(f"shield {__version__} (Python ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_running_version_stays_whole_until_the_node_has_become_the_newer_one(
     installed: Installed, tmp_path: Path, running: subprocess.Popen[bytes]
 ) -> None:
@@ -203,20 +215,6 @@ def test_the_running_version_stays_whole_until_the_node_has_become_the_newer_one
     assert f"{installed.base}/{NEWER}" in maps(running.pid)
     assert f"removed  {old}" in installed.install(source, "--keep", "1")
     assert installed.versions() == [NEWER]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_version_that_was_not_installed_completely_is_made_anew(installed: Installed) -> None:
-    """As after a loss of power: its directory is there, what is in it isn't all."""
-    made = installed.install()
-    current = (installed.base / "current").resolve()
-    assert f"made     {current}" in made
-    (current / ".complete").unlink()
-    (current / "bin/shield").unlink()
-
-    assert f"made     {current}" in installed.install()
-    assert installed.says("--version").startswith(f"shield {__version__} (Python ")
 
 
 @pytest.mark.slow

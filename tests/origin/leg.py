@@ -49,7 +49,7 @@ def no_descriptor_left() -> Iterator[None]:
     uvloop.run(asyncio.sleep(0))  # its first run in a process keeps some for good
     before = open_descriptors()
     yield
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # what earlier tests left may have been collected meanwhile
 
 
 def open_descriptors() -> int:

@@ -354,3 +354,11 @@ def test_azures_focus_export_has_storage_accounts_as_resources_and_counts_operat
         ("acmeimages", 0, 2 * GIB),
         ("acmeimages", 30_000, 0),
     ]
+
+
+def test_a_quantity_without_its_column_is_named() -> None:
+    with pytest.raises(ReportError, match="ConsumedQuantity: expected a number, got nothing"):
+        read(
+            "ChargePeriodStart,ChargePeriodEnd,ResourceId,ConsumedUnit,SkuMeter\n"
+            "2026-11-03T00:00:00Z,2026-11-03T01:00:00Z,images,GiB,egress\n"
+        )
