@@ -186,8 +186,13 @@ class Response:
         except asyncio.CancelledError:
             self.close()
             raise
-        if collector.error is not None:
-            raise collector.error
+        error, collector.error = collector.error, None
+        if error is not None:
+            self.error = None  # frames of its traceback refer to both
+            try:
+                raise error
+            finally:
+                del error
         return b"".join(collector.pieces)[:limit]
 
     # for the pool and the connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from shield.origin.dial import Endpoint
 from shield.origin.pool import Pool
 from shield.origin.terms import PoolLimits
 from tests.doubles.certificates import Authority
+from tests.garbage import cycles, uncollected
 from tests.origin.leg import (
     LoopFactory,
     Origin,
@@ -59,6 +61,24 @@ def test_a_reader_that_pauses_stops_the_origin(new_loop: LoopFactory) -> None:
             await pool.close()
 
     run(new_loop, scenario)
+
+
+@on_both_loops
+def test_a_body_that_breaks_off_leaves_no_cycle(new_loop: LoopFactory) -> None:
+    async def breaks_off(visit: Visit) -> None:
+        await visit.asked()
+        await visit.says(OK5 + b"hell")
+
+    async def scenario() -> None:
+        async with Origin(breaks_off) as origin:
+            pool = Pool(endpoint(origin.port))
+            with suppress(OriginError):
+                await (await get(pool)).read(10)
+            assert cycles() == {}
+            await pool.close()
+
+    with uncollected():
+        run(new_loop, scenario)
 
 
 @on_both_loops
