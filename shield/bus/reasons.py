@@ -8,7 +8,11 @@ _NO_PRIMARY = (
 )
 
 _PERHAPS_TLS = "if it has TLS at that port, rediss:// in place of redis://"
-_NOT_OURS = "if it has no TLS at that port, redis:// in place of rediss://; else certificate_file may be refused"
+# An engine that refuses a certificate, or misses one, often cuts the connection before its alert is read.
+_NOT_OURS = (
+    "if it has no TLS at that port, redis:// in place of rediss://; else it may refuse ours, or want one: "
+    "certificate_file and key_file"
+)
 _CUT = ("Connection closed by server", "Connection reset by peer", "Timeout connecting")
 
 # Words of an error, and what is said behind it; the first that fits.

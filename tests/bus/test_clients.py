@@ -148,7 +148,7 @@ def test_connections_with_tls_and_what_is_said_where_it_is_wrong(tmp_path: Path)
         on(f"{url}?ca_file={ca_file}{own}", do_everything)
 
         assert "must be in ca_file" in complaint(f"{url}?ca_file={other_ca}{own}")
-        assert "it wants one of ours" in complaint(f"{url}?ca_file={ca_file}")
+        assert "certificate_file and key_file" in complaint(f"{url}?ca_file={ca_file}")
         assert "certificate_file" in complaint(
             f"{url}?ca_file={ca_file}&certificate_file={wrong}&key_file={wrong_key}"
         )
