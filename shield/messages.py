@@ -55,7 +55,7 @@ class Request:
         notable: dict[bytes, bytes],
         reader: Callable[[list[Any]], list[Field]] | None = None,
     ) -> None:
-        """`reader` makes the fields of what is passed when they are first needed, which those of a hit rarely are."""
+        """`reader` makes the fields from those passed when they are first needed, which is rare for a hit."""
         self.method = method
         self.target = target
         self.notable = notable

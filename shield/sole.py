@@ -23,7 +23,7 @@ _LONGEST = 300
 
 
 def lock_of(state: Path, node: str) -> Path:
-    """The lock of what a node has in its directory."""
+    """The lock of a node's files in its directory."""
     return state / f"node-{node}.lock"
 
 

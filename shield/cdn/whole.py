@@ -1,8 +1,8 @@
 """Purges of everything at a CDN, for the sake of an origin that turned out to be corrupt: one for the whole cluster.
 
 All nodes find out at about the same time. So each asks the first of them to make the call, which makes one, and once
-more after `again`: what others find before that is purged by the second. It answers once the CDN has taken the first;
-a node that gets no such answer makes the call itself.
+more after `again`: the second call covers all that others find before it. It answers once the CDN has taken the
+first; a node that gets no such answer makes the call itself.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EdgeWhole:
 
     async def purge(self, origin: str, edge: str, name: str) -> str:
         """Have everything purged at a CDN, by this node or another one; returns the name of that one, or nothing.
-        `name` is of what was found here: it is purged once for that.
+        `name` is of the finding at this node: it leads to one purge.
         """
         nodes, again = self._nodes, self._purges.again(edge)
         for other in sorted(nodes.others()) if nodes is not None and again else ():

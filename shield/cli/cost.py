@@ -332,7 +332,7 @@ def _plain(found: Bill, by: str, of: BilledTime, whole: Mapping[str, float], set
 
 
 def _print_csv(found: Bill, by: str, settings: Settings) -> None:
-    """A row for each line and currency, with what is billed in that; without one what has no price."""
+    """A row for each line and currency, with what is billed in that; without a currency those that have no price."""
     keys = sorted({*settings.labels, *(key for each in settings.origins.values() for key in each.labels)})
     writer = csv.writer(sys.stdout)
     writer.writerow([by, "requests", "received_bytes", "currency", "cost", *[f"label_{key}" for key in keys]])

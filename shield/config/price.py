@@ -105,8 +105,8 @@ class PriceSettings(Section):
     )
     account: Name | None = Field(
         default=None,
-        description="The provider's account: origins with the same one share what is free and tiers, as providers "
-        "add up. Their prices have the same zone. If omitted: each origin has its own.",
+        description="The provider's account: origins with the same one share its free allowance and its "
+        "tiers, as providers add up. Their prices have the same zone. If omitted: each origin has its own.",
     )
     to: Literal["internet", "region", "partner"] = Field(
         default="internet",

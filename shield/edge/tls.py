@@ -28,7 +28,7 @@ class ServerContext(ssl.SSLContext):
     """All that it was made of but the certificate and the key themselves."""
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
-        """As there; what each request calls is OpenSSL's own, without the Python around it that only passes it on."""
+        """As there, but requests call OpenSSL's own functions, without the Python around them."""
         made = super().wrap_bio(*given, **named)
         inner = getattr(made, "_sslobj", None)
         if inner is not None:

@@ -136,7 +136,7 @@ class Charges:
 
 
 def account_of(origin: str, price: Price) -> tuple[str, str] | str:
-    """By which origins share what is free and their tiers: their account, or each has its own."""
+    """By which origins share a free allowance and tiers: their account, or each has its own."""
     return ("account", price.account) if price.account else origin
 
 

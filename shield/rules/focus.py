@@ -2,7 +2,7 @@
 
 Ours are estimates and no invoice: the billed cost is 0, and the estimate is the effective, contracted and list cost.
 These are alike, since what of a price was negotiated isn't known, and the product of a unit price and a quantity: the
-unit price is the mean of the month, over its tiers and what is free. An empty field is a null.
+unit price is the mean of the month, over its tiers and its free allowance. An empty field is a null.
 """
 
 from __future__ import annotations

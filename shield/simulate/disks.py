@@ -169,7 +169,7 @@ class SimulatedTier:
             if not directory.has_room():
                 return None
             directory.active[worker] = _SimulatedSegment()
-            self._make_room(directory, worker, now)  # one to spare; what is kept may fill the new one
+            self._make_room(directory, worker, now)  # one to spare; kept records may fill the new one
 
     def _make_room(self, directory: _SimulatedDirectory, worker: int, now: float) -> None:
         """For another segment, by giving up the oldest."""

@@ -72,7 +72,7 @@ class BusLink:
         if bus is not None:
             await bus.close()
 
-    # what is known by it
+    # knowledge of it
 
     @property
     def is_up(self) -> bool:

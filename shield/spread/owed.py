@@ -20,7 +20,7 @@ class OwedOrders:
         self._acknowledged: Mapping[str, int] = {}
 
     async def read(self) -> None:
-        """See who has acknowledged all of them. Raises StoreError."""
+        """See which nodes have acknowledged all of them. Raises StoreError."""
         if self._newest is None or any(self.lacks(node) for node in self._others()):
             state = await asyncio.to_thread(self._journal.state)
             self._acknowledged = state.acknowledged

@@ -79,7 +79,7 @@ class Room:
 
     def await_spare(self) -> None:
         """Wait while others make room for a segment, some seconds at most. What this worker gave up instead, without
-        a segment of its own that is open, would be lost: it couldn't keep what is hot.
+        a segment of its own that is open, would be lost: it couldn't keep hot records.
         """
         calm = 0  # looks at which nobody was at it: between two segments, somebody is for a moment
         for _ in range(_LOOKS):
