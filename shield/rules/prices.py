@@ -35,9 +35,10 @@ class Price:
 
     In a month, the first `free` bytes and `free_requests` cost nothing, and from each number of bytes in `tiers` on,
     a unit costs the price beside it; the numbers rise, and include the free allowance. `surcharges`, by name, are for
-    each unit from the first one on, as of retrieval or of a NAT gateway. Requests cost something if their response is of a
-    class in `billed`. Origins of one `account` share the free allowance and their tiers. The provider's days and months
-    are those of `zone`, an IANA name. Beyond `limit` bytes a month (0: none) the provider throttles instead of billing.
+    each unit from the first one on, as of retrieval or of a NAT gateway. Requests cost something if their response is
+    of a class in `billed`. Origins of one `account` share the free allowance and their tiers. The provider's days and
+    months are those of `zone`, an IANA name. Beyond `limit` bytes a month (0: none) the provider throttles instead of
+    billing.
     """
 
     egress: float
