@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from shield.cdn.parting import HandOverNodes
 from shield.cdn.passing import EdgePurges
 from shield.errors import ShieldError
 from shield.rules.purge_orders import PurgeOrder
@@ -28,14 +29,10 @@ _WAIT_SECONDS, _LOOK_SECONDS = 5.0, 0.2  # for the CDN to take it
 _SEND_SECONDS = 8.0
 
 
-class AskedNodes(Protocol):
+class AskedNodes(HandOverNodes, Protocol):
     """The other nodes of the cluster. `own` is the name of this one."""
 
     own: str
-
-    def others(self) -> tuple[str, ...]: ...
-
-    async def send(self, name: str, target: bytes, body: bytes = b"", *, seconds: float = 2.0) -> bytes: ...
 
 
 class EdgeWhole:

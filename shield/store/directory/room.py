@@ -19,7 +19,7 @@ from shield.store.directory.record import ALIGN
 
 _RESERVE = 4 << 20  # of disk space, so that something can be given up when the disk is full
 _LOOK, _LOOKS = 0.01, 500  # seconds between looks whether another worker has made room, and how many at most
-_pause = threading.Event().wait
+_pause = threading.Event().wait  # of the volume's thread; nobody sets it
 _INDEX_BYTES = 400  # of the index's limit for each entry: it takes less than half, later heads the rest
 
 
